@@ -1,0 +1,47 @@
+"""The architecture of one decoder: one description that the float model and the integer program share."""
+
+from codec.arch.grids import Grid, coding_order, grid_shape, parse_grids, slice_of
+from codec.arch.network import (
+    Architecture,
+    ParamSpec,
+    channels_at,
+    exponent_groups,
+    ifce_sources,
+    num_codes,
+    param_specs,
+    pre_levels,
+    segment_specs,
+    temporal_at,
+    temporal_inputs,
+    up_stages,
+)
+from codec.arch.notation import Layer, format_layer, parse_layer, parse_layers
+from codec.arch.numerics import NARROW, WIDE, Numerics, numerics_for_depth
+
+__all__ = [
+    "NARROW",
+    "WIDE",
+    "Architecture",
+    "Grid",
+    "Layer",
+    "Numerics",
+    "ParamSpec",
+    "channels_at",
+    "coding_order",
+    "exponent_groups",
+    "format_layer",
+    "grid_shape",
+    "ifce_sources",
+    "num_codes",
+    "numerics_for_depth",
+    "param_specs",
+    "parse_grids",
+    "parse_layer",
+    "parse_layers",
+    "pre_levels",
+    "segment_specs",
+    "slice_of",
+    "temporal_at",
+    "temporal_inputs",
+    "up_stages",
+]

@@ -1,0 +1,322 @@
+"""The description of one network: grids, entropy model, upsampling, temporal layers, synthesis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codec.arch.grids import Grid, coding_order
+from codec.arch.notation import Layer
+from codec.errors import UsageError
+
+# Causal neighbours (dy, dx) in the order in which they are used (Cool-Chic 5, priority map).
+CONTEXT_ORDER = (
+    (0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-3, 0), (0, -3),
+    (-1, -2), (-2, 1), (-2, -1), (-1, 2), (-2, -2), (-1, -3), (-2, 2), (-3, 1),
+    (0, -4), (-1, 3), (-2, -3), (-2, 3), (-3, -1), (-3, -2), (-3, 2), (-4, 0),
+)  # fmt: skip
+CONTEXT_REACH_UP = 4
+CONTEXT_REACH_SIDE = 4
+
+MAX_GRIDS = 64
+MAX_IFCE_FEATURES = 31
+MAX_ARM_LAYERS = 7
+MAX_LAYERS = 15
+
+# Exponents e of a group of parameters: value = q * 2^-e. The lower bounds keep every rescaling
+# of an accumulator a right shift.
+GROUP_EXPONENTS = {
+    "arm.weight": (0, 12),
+    "arm.bias": (0, 18),
+    "ifce.weight": (0, 12),
+    "ifce.bias": (0, 18),
+    "up": (4, 14),
+    "temporal.weight": (0, 14),
+    "temporal.bias": (0, 14),
+    "temporal.code": (6, 12),
+    "synth_in.weight": (5, 18),
+    "synth.weight": (0, 18),
+    "synth.bias": (0, 24),
+}
+
+# Half of the x2 interpolation kernels, outermost tap first, in 1/256: bilinear and bicubic.
+UP_DEFAULT_Q8 = {4: (64, 192), 8: (-9, -27, 67, 225)}
+PRE_TAPS = (1, 3, 5, 7)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything a decoder must know to build the network of a segment.
+
+    Args:
+        grids: latent and hyper grids in coding order.
+        num_contexts: causal neighbours the ARM sees.
+        ifce_features: context features from coarser grids (0: no IFCE).
+        ifce_levels: (first, last) level of the latent grids that get those features.
+        arm_layers: hidden residual layers of the ARM.
+        temporal: layers on the stack of frames, coarse to fine.
+        synthesis: layers from features to picture channels; the last one's `out` is their count.
+        up_taps: taps of the x2 interpolation kernels, 4 or 8.
+        pre_taps: taps of the filters before concatenation: 1 (none), 3, 5 or 7.
+        common_randomness: whether noise planes are the second half of the synthesis inputs.
+
+    Raises:
+        UsageError: a combination that no decoder can build.
+    """
+
+    grids: tuple[Grid, ...]
+    num_contexts: int
+    ifce_features: int
+    ifce_levels: tuple[int, int]
+    arm_layers: int
+    temporal: tuple[Layer, ...]
+    synthesis: tuple[Layer, ...]
+    up_taps: int = 8
+    pre_taps: int = 7
+    common_randomness: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.grids) <= MAX_GRIDS or self.grids != coding_order(self.grids):
+            raise UsageError(f"an architecture has 1 to {MAX_GRIDS} grids in coding order")
+        if not any(not grid.hyper for grid in self.grids):
+            raise UsageError("an architecture needs at least one latent grid")
+        limits = (
+            ("num_contexts", self.num_contexts, 1, len(CONTEXT_ORDER)),
+            ("ifce_features", self.ifce_features, 0, MAX_IFCE_FEATURES),
+            ("arm_layers", self.arm_layers, 0, MAX_ARM_LAYERS),
+            ("number of synthesis layers", len(self.synthesis), 1, MAX_LAYERS),
+            ("number of temporal layers", len(self.temporal), 0, MAX_LAYERS),
+        )
+        for name, value, low, high in limits:
+            if not low <= value <= high:
+                raise UsageError(f"{name} is {value}: it must be from {low} to {high}")
+        if self.up_taps not in UP_DEFAULT_Q8 or self.pre_taps not in PRE_TAPS:
+            raise UsageError("up_taps is 4 or 8, pre_taps 1, 3, 5 or 7")
+        _check_temporal(self)
+        _check_synthesis(self)
+
+    @property
+    def num_channels(self) -> int:
+        """Picture channels that the synthesis makes."""
+        return self.synthesis[-1].out
+
+    @property
+    def arm_width(self) -> int:
+        """Width of the ARM: contexts plus IFCE features."""
+        return self.num_contexts + self.ifce_features
+
+    @property
+    def latent_grids(self) -> tuple[Grid, ...]:
+        """The grids that feed the picture, in coding order."""
+        return tuple(grid for grid in self.grids if not grid.hyper)
+
+    @property
+    def max_level(self) -> int:
+        """Level at which the upsampling starts."""
+        return max(grid.level for grid in self.latent_grids)
+
+    @property
+    def num_features(self) -> int:
+        """Feature channels at full resolution, noise planes not counted."""
+        return channels_at(self, 0)
+
+    @property
+    def num_inputs(self) -> int:
+        """Channels that enter the first synthesis layer."""
+        return self.num_features * (2 if self.common_randomness else 1)
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """One tensor of parameters: its name, shape, group (which shares a step), and where it starts.
+
+    `default_q8` are the values (in 1/256, broadcast to the shape) that coded integers are
+    differences from.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    group: str
+    default_q8: tuple[int, ...] = (0,)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return math.prod(self.shape)
+
+
+def up_stages(arch: Architecture) -> tuple[int, ...]:
+    """Levels that the x2 stages arrive at, in order: max_level - 1 down to 0."""
+    return tuple(range(arch.max_level - 1, -1, -1))
+
+
+def pre_levels(arch: Architecture) -> tuple[int, ...]:
+    """Levels whose grids are filtered before they join the stack (all but the coarsest)."""
+    if arch.pre_taps == 1:
+        return ()
+    levels = {grid.level for grid in arch.latent_grids}
+    return tuple(level for level in up_stages(arch) if level in levels)
+
+
+def temporal_at(arch: Architecture, level: int) -> tuple[int, ...]:
+    """Indices of the temporal layers that work at `level`."""
+    return tuple(i for i, layer in enumerate(arch.temporal) if layer.level == level)
+
+
+def channels_at(arch: Architecture, level: int) -> int:
+    """Channels of the stack at `level`, after the temporal layers there."""
+    channels = 0
+    for here in range(arch.max_level, level - 1, -1):
+        channels += sum(grid.level == here for grid in arch.latent_grids)
+        for index in temporal_at(arch, here):
+            channels = arch.temporal[index].out
+    return channels
+
+
+def temporal_inputs(arch: Architecture, index: int) -> int:
+    """Channels that enter temporal layer number `index`."""
+    layer = arch.temporal[index]
+    same = [i for i in temporal_at(arch, layer.level) if i < index]
+    if same:
+        return arch.temporal[same[-1]].out
+    coarser = channels_at(arch, layer.level + 1) if layer.level < arch.max_level else 0
+    return coarser + sum(grid.level == layer.level for grid in arch.latent_grids)
+
+
+def ifce_sources(arch: Architecture, index: int) -> tuple[int, ...]:
+    """Indices of the grids whose latents feed the IFCE of grid `index`; empty where it has none.
+
+    They are the grids coded before it that are coarser (level greater than its own).
+    """
+    grid = arch.grids[index]
+    first, last = arch.ifce_levels
+    if arch.ifce_features == 0 or grid.hyper or not first <= grid.level <= last:
+        return ()
+    return tuple(i for i in range(index) if arch.grids[i].level > grid.level)
+
+
+def _check_temporal(arch: Architecture) -> None:
+    levels = [layer.level for layer in arch.temporal]
+    if levels != sorted(levels, reverse=True):
+        raise UsageError("temporal layers go from coarse to fine resolutions")
+    for index, layer in enumerate(arch.temporal):
+        if not layer.is_temporal:
+            raise UsageError(f"temporal layer {index + 1} is a {layer.kind} layer of the synthesis")
+        if layer.level > arch.max_level:
+            raise UsageError(f"temporal layer {index + 1} is coarser than the coarsest latent grid")
+        inputs = temporal_inputs(arch, index)
+        if (layer.kind == "ck" or layer.res) and layer.out != inputs:
+            raise UsageError(
+                f"temporal layer {index + 1} gets {inputs} channels and makes {layer.out}: "
+                "ck and residual layers keep the number"
+            )
+        groups = layer.groups or inputs
+        if inputs % groups or layer.out % groups:
+            raise UsageError(f"temporal layer {index + 1}: groups must divide its channels")
+        if layer.every and not layer.code:
+            raise UsageError(f"temporal layer {index + 1}: every needs code")
+
+
+def _check_synthesis(arch: Architecture) -> None:
+    inputs = arch.num_inputs
+    for index, layer in enumerate(arch.synthesis):
+        if layer.is_temporal:
+            raise UsageError(f"synthesis layer {index + 1} is a temporal ({layer.kind}) layer")
+        if layer.kind == "residual" and layer.out != inputs:
+            raise UsageError(
+                f"synthesis layer {index + 1} is residual: it gets {inputs} channels, "
+                f"so it cannot make {layer.out}"
+            )
+        inputs = layer.out
+
+
+def _arm_specs(arch: Architecture) -> Iterator[ParamSpec]:
+    width = arch.arm_width
+    for i in range(arch.arm_layers):
+        yield ParamSpec(f"arm.{i}.weight", (width, width), "arm.weight")
+        yield ParamSpec(f"arm.{i}.bias", (width,), "arm.bias")
+    yield ParamSpec("arm.out.weight", (2, width), "arm.weight")
+    yield ParamSpec("arm.out.bias", (2,), "arm.bias")
+    if arch.arm_layers:
+        yield ParamSpec("arm.stab.weight", (2, width), "arm.weight")
+
+
+def _ifce_specs(arch: Architecture) -> Iterator[ParamSpec]:
+    for i in range(len(arch.grids)):
+        sources = ifce_sources(arch, i)
+        if sources:
+            features = arch.ifce_features
+            yield ParamSpec(f"ifce.{i}.weight", (features, len(sources)), "ifce.weight")
+            yield ParamSpec(f"ifce.{i}.bias", (features,), "ifce.bias")
+
+
+def _up_specs(arch: Architecture) -> Iterator[ParamSpec]:
+    for level in up_stages(arch):
+        yield ParamSpec(f"up.{level}", (arch.up_taps // 2,), "up", UP_DEFAULT_Q8[arch.up_taps])
+    for level in pre_levels(arch):
+        half = (arch.pre_taps + 1) // 2
+        yield ParamSpec(f"pre.{level}", (half,), "up", (0,) * (half - 1) + (256,))
+
+
+def _temporal_specs(arch: Architecture) -> Iterator[ParamSpec]:
+    for i, layer in enumerate(arch.temporal):
+        inputs, name, space = temporal_inputs(arch, i), f"temporal.{i}", layer.kernel_space
+        if layer.kind == "ck":
+            taps = layer.kernel_time // 2 + 1 if layer.causal else layer.kernel_time
+            centre = 0 if layer.causal else layer.kernel_time // 2
+            default = tuple(256 * (tap == centre) for tap in range(taps)) * layer.out
+            yield ParamSpec(f"{name}.taps", (layer.out, taps), "temporal.weight", default)
+            continue
+        per_group = inputs // (layer.groups or inputs)
+        shape = (layer.out, per_group, layer.kernel_time, space, space)
+        yield ParamSpec(f"{name}.weight", shape, "temporal.weight")
+        yield ParamSpec(f"{name}.bias", (layer.out,), "temporal.bias")
+        if layer.gate:
+            yield ParamSpec(f"{name}.gate", (layer.out,), "temporal.bias")
+        if layer.code:
+            yield ParamSpec(f"{name}.code_map", (inputs, layer.code), "temporal.code")
+
+
+def _synthesis_specs(arch: Architecture) -> Iterator[ParamSpec]:
+    inputs = arch.num_inputs
+    for i, layer in enumerate(arch.synthesis):
+        group = "synth_in.weight" if i == 0 else "synth.weight"
+        shape = (layer.out, inputs, layer.kernel_space, layer.kernel_space)
+        yield ParamSpec(f"synth.{i}.weight", shape, group)
+        yield ParamSpec(f"synth.{i}.bias", (layer.out,), "synth.bias")
+        inputs = layer.out
+    shape = (arch.num_channels, arch.num_features, 1, 1)
+    yield ParamSpec("synth.stab.weight", shape, "synth_in.weight")
+    yield ParamSpec("synth.stab.bias", (arch.num_channels,), "synth.bias")
+
+
+def param_specs(arch: Architecture) -> tuple[ParamSpec, ...]:
+    """All parameters of the networks, in the order of the stream."""
+    return (
+        *_arm_specs(arch),
+        *_ifce_specs(arch),
+        *_up_specs(arch),
+        *_temporal_specs(arch),
+        *_synthesis_specs(arch),
+    )
+
+
+def num_codes(layer: Layer, num_frames: int) -> int:
+    """Modulation codes of a layer in a segment: one per `every` frames; the first is always zero."""
+    return -(-num_frames // layer.every) if layer.every else 1
+
+
+def segment_specs(arch: Architecture, num_frames: int) -> tuple[ParamSpec, ...]:
+    """Parameters that belong to a segment, not to a network: the codes after the first, zero one."""
+    return tuple(
+        ParamSpec(f"temporal.{i}.codes", (codes - 1, layer.code), "temporal.code")
+        for i, layer in enumerate(arch.temporal)
+        if layer.code and (codes := num_codes(layer, num_frames)) > 1
+    )
+
+
+def exponent_groups(arch: Architecture) -> tuple[str, ...]:
+    """Groups of parameters that the architecture has, in the order of GROUP_EXPONENTS."""
+    present = {spec.group for spec in param_specs(arch)}
+    return tuple(group for group in GROUP_EXPONENTS if group in present)
