@@ -1,0 +1,1 @@
+"""The file format: container, headers, range coder, CDF tables, coded parameters."""
