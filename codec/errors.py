@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CodecError(Exception):
-    """Base of everything that modcodec raises on purpose; `exit_code` is the process exit status."""
+    """Base of all that modcodec raises on purpose; `exit_code` is the process exit status."""
 
     exit_code = 1
 

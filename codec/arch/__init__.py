@@ -1,4 +1,4 @@
-"""The architecture of one decoder: one description that the float model and the integer program share."""
+"""The architecture of one decoder: one description for float model and integer program."""
 
 from codec.arch.grids import Grid, coding_order, grid_shape, parse_grids, slice_of
 from codec.arch.network import (

@@ -40,7 +40,7 @@ def grid_shape(grid: Grid, height: int, width: int) -> tuple[int, int]:
 
 
 def coding_order(grids: Iterable[Grid]) -> tuple[Grid, ...]:
-    """Static grids first, then slow ones, then dynamic ones; each coarse to fine, hyper before latent."""
+    """Static, then slow, then dynamic grids; each coarse to fine, hyper before latent."""
 
     def key(grid: Grid) -> tuple[int, int, int]:
         slowness = 1 << 30 if grid.time_stride == 0 else grid.time_stride

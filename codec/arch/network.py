@@ -303,12 +303,12 @@ def param_specs(arch: Architecture) -> tuple[ParamSpec, ...]:
 
 
 def num_codes(layer: Layer, num_frames: int) -> int:
-    """Modulation codes of a layer in a segment: one per `every` frames; the first is always zero."""
+    """Modulation codes of a layer in a segment: one per `every` frames, the first always zero."""
     return -(-num_frames // layer.every) if layer.every else 1
 
 
 def segment_specs(arch: Architecture, num_frames: int) -> tuple[ParamSpec, ...]:
-    """Parameters that belong to a segment, not to a network: the codes after the first, zero one."""
+    """Parameters that belong to a segment, not a network: the codes after the first, zero one."""
     return tuple(
         ParamSpec(f"temporal.{i}.codes", (codes - 1, layer.code), "temporal.code")
         for i, layer in enumerate(arch.temporal)

@@ -1,0 +1,210 @@
+"""Presets: TOML files that name the networks for images and clips, and the training recipe."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from codec.arch.grids import Grid, coding_order, parse_grids, parse_levels
+from codec.arch.network import Architecture, num_codes
+from codec.arch.notation import Layer, parse_layer, parse_layers
+from codec.errors import UsageError
+
+# Pictures from these sizes on (pixels) get one and two more levels.
+LARGE_PICTURES = (1_000_000, 3_000_000)
+SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Network description as a preset writes it: before the size of the picture is known.
+
+    `static`, `dynamic` and `hyper` are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in
+    layers `X` is the number of channels that come in (temporal) or of the picture (synthesis).
+    """
+
+    static: str
+    synthesis: list[str]
+    slow: str = ""
+    dynamic: str = ""
+    hyper: str = ""
+    contexts: int = 14
+    ifce_features: int = 6
+    ifce_levels: str = "0-2"
+    arm_layers: int = 2
+    temporal: list[str] = field(default_factory=list)
+    up_taps: int = 8
+    pre_taps: int = 7
+    common_randomness: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. Steps count forward and backward passes over the whole segment.
+
+    `candidates` networks are started and share `candidate_share` of the steps, the best one goes
+    on; the last `tail_share` runs with rounded latents. Learning rates are those of SOAP
+    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded).
+    """
+
+    steps: int
+    candidates: int = 3
+    candidate_share: float = 0.1
+    tail_share: float = 0.05
+    network_lr: float = 0.01
+    latent_lr: float = 0.01
+    tail_lr: float = 1e-4
+    final_lr: float = 1e-5
+    gain: float = 16.0
+    temperature: tuple[float, float] = (0.35, 0.08)
+    noise: tuple[float, float] = (0.22, 0.15)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A point on the curve of time against size."""
+
+    name: str
+    description: str
+    image: Plan
+    clip: Plan
+    training: Recipe
+    cost: str = ""
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that come with modcodec, fastest first."""
+    names = [p.name[:-5] for p in resources.files("configs").iterdir() if p.name.endswith(".toml")]
+    return tuple(sorted(names, key=lambda n: (SPEEDS.index(n) if n in SPEEDS else len(SPEEDS), n)))
+
+
+def load_preset(name: str) -> Preset:
+    """Read a preset by its name, or from a TOML file if `name` ends in .toml.
+
+    Raises:
+        UsageError: no such preset, or a file with wrong keys or values; the message names them.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"{name}: no such preset file")
+        return parse_preset(path.read_text(encoding="utf-8"), name=path.stem, source=name)
+    if name not in preset_names():
+        close = difflib.get_close_matches(name, preset_names(), 1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(preset_names())}"
+        raise UsageError(f"no preset {name!r}; {hint}")
+    text = (resources.files("configs") / f"{name}.toml").read_text(encoding="utf-8")
+    return parse_preset(text, name=name, source=f"preset {name}")
+
+
+def parse_preset(text: str, *, name: str, source: str) -> Preset:
+    """Parse the TOML text of a preset; `source` is what error messages name."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not valid TOML: {error}") from error
+    parts: dict[str, Any] = {"name": name, "description": "", **data}
+    for key, kind in (("image", Plan), ("clip", Plan), ("training", Recipe)):
+        parts[key] = _section(kind, parts.get(key), where=f"{source}: [{key}]")
+    return _section(Preset, parts, where=source)
+
+
+def _section(kind: type, values: object, *, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where} is missing")
+    known = {f.name: f for f in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"{where}: unknown key {key!r}{hint}")
+        _check_value(known[key].type, value, where=f"{where}: {key}")
+    try:
+        return kind(**{k: tuple(v) if "tuple" in known[k].type else v for k, v in values.items()})
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _check_value(annotation: str, value: object, *, where: str) -> None:
+    def is_number(x: object) -> bool:
+        return isinstance(x, int | float) and not isinstance(x, bool) and x >= 0
+
+    fits = {
+        "str": isinstance(value, str),
+        "int": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+        "float": is_number(value),
+        "bool": isinstance(value, bool),
+        "list[str]": isinstance(value, list) and all(isinstance(x, str) for x in value),
+        "tuple[float, float]": isinstance(value, list)
+        and len(value) == 2
+        and all(map(is_number, value)),
+    }
+    if not fits.get(annotation, True):
+        raise UsageError(f"{where} = {value!r} is not a valid {annotation}")
+
+
+def build_architecture(
+    plan: Plan, *, num_channels: int, num_frames: int, height: int, width: int
+) -> Architecture:
+    """Fit a plan to a segment: more levels for large pictures, fewer for tiny ones.
+
+    Raises:
+        UsageError: a plan that does not describe a network.
+    """
+    grids = _fit_grids(plan, num_frames=num_frames, height=height, width=width)
+    first, last = (
+        (parse_levels(plan.ifce_levels) or (0,))[0],
+        (parse_levels(plan.ifce_levels) or (0,))[-1],
+    )
+    return Architecture(
+        grids=grids,
+        num_contexts=plan.contexts,
+        ifce_features=plan.ifce_features if parse_levels(plan.ifce_levels) else 0,
+        ifce_levels=(first, last),
+        arm_layers=plan.arm_layers,
+        temporal=_fit_temporal(plan.temporal, grids, num_frames=num_frames),
+        synthesis=parse_layers(plan.synthesis, num_out=num_channels),
+        up_taps=plan.up_taps,
+        pre_taps=plan.pre_taps,
+        common_randomness=plan.common_randomness,
+    )
+
+
+def _fit_grids(plan: Plan, *, num_frames: int, height: int, width: int) -> tuple[Grid, ...]:
+    grids = parse_grids(static=plan.static, slow=plan.slow, dynamic=plan.dynamic, hyper=plan.hyper)
+    coarsest = max(grid.level for grid in grids)
+    more = sum(height * width >= limit for limit in LARGE_PICTURES)
+    grown = list(grids)
+    for extra in range(1, more + 1):
+        grown += [replace(g, level=g.level + extra) for g in grids if g.level == coarsest]
+    # A level at which the whole picture is one latent is the last that can say anything.
+    last = max(height - 1, width - 1).bit_length()
+    kept = [grid for grid in grown if grid.level <= last]
+    static = {(grid.level, grid.hyper) for grid in kept if grid.time_stride == 0}
+
+    def repeats_static(grid: Grid) -> bool:
+        return grid.time_stride >= num_frames and (grid.level, grid.hyper) in static
+
+    return coding_order(grid for grid in kept if not repeats_static(grid))
+
+
+def _fit_temporal(
+    texts: list[str], grids: tuple[Grid, ...], *, num_frames: int
+) -> tuple[Layer, ...]:
+    latents = [grid.level for grid in grids if not grid.hyper]
+    layers: list[Layer] = []
+    channels, below = 0, max(latents) + 1
+    for text in texts:
+        level = min(parse_layer(text, num_out=1).level, max(latents))
+        channels += sum(level <= grid < below for grid in latents)
+        layer = replace(parse_layer(text, num_out=channels), level=level)
+        if layer.code and num_codes(layer, num_frames) == 1:
+            layer = replace(layer, code=0, every=0)
+        layers.append(layer)
+        channels, below = layer.out, level
+    return tuple(layers)
