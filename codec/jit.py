@@ -1,0 +1,146 @@
+"""The one door to numba: where compiled kernels are cached, how they are compiled and run."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+_PACKAGE = Path(__file__).resolve().parent
+# A kernel compiles the kernels and constants of other files into itself, but numba's cache looks
+# only at the file that it is in: the cache folder is therefore named after all of them.
+_KERNEL_SOURCES = ("arch", "bitstream", "fixedpoint", "layers/kernels")
+
+
+def source_hash() -> str:
+    """16 hex digits over every source file that kernels are compiled from."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for folder in _KERNEL_SOURCES:
+        for path in sorted((_PACKAGE / folder).glob("*.py")):
+            digest.update(f"{folder}/{path.name}".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("modcodec")
+    except importlib.metadata.PackageNotFoundError:
+        return "source"
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _wanted_cache_dir() -> Path:
+    tag = Path("modcodec", _version(), source_hash())
+    if own := os.environ.get("MODCODEC_CACHE_DIR"):
+        return Path(own, *tag.parts[1:])
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache())
+    # A worker process inherits the folder that its parent chose.
+    return base if base.parts[-3:] == tag.parts else base / tag
+
+
+def _is_writable(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return True
+    except OSError:
+        return False
+
+
+def choose_cache_dir() -> Path:
+    """The folder for compiled kernels: `BASE/modcodec/VERSION/HASH`, made and writable.
+
+    BASE is NUMBA_CACHE_DIR, else XDG_CACHE_HOME, else ~/.cache (LOCALAPPDATA on Windows);
+    MODCODEC_CACHE_DIR replaces `BASE/modcodec`. Where that cannot be written, it is a temporary
+    folder that goes with the process.
+    """
+    try:
+        path = _wanted_cache_dir()
+    except RuntimeError:  # no home directory
+        path = None
+    if path is not None and _is_writable(path):
+        return path
+    tag = Path("modcodec", _version(), source_hash())
+    folder = tempfile.mkdtemp(prefix="modcodec-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, tag)
+    path.mkdir(parents=True)
+    return path
+
+
+CACHE_DIR = choose_cache_dir()
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE_DIR)
+
+import numba  # noqa: E402  numba reads its cache folder when it is imported
+
+# Covers a program that had imported numba before.
+numba.config.CACHE_DIR = str(CACHE_DIR)
+
+
+def njit(function: Callable | None = None, **options: Any) -> Callable:
+    """Compile a kernel without the GIL, cached on disk, with exact arithmetic (no fastmath).
+
+    Used as `@njit` or as `@njit(inline="always")`; kernels are single-threaded.
+    """
+    settings = {"nogil": True, "cache": True, **options}
+    compiler = numba.njit(**settings)
+    return compiler if function is None else compiler(function)
+
+
+def is_cache_cold() -> bool:
+    """Whether no kernel of this version has been compiled on this machine yet."""
+    return next(CACHE_DIR.rglob("*.nbi"), None) is None
+
+
+_inside = threading.local()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="modcodec")
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads of a pool do not exist in a forked child.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def run_parallel(
+    function: Callable[[_Job], _Result], jobs: Sequence[_Job], *, threads: int
+) -> list[_Result]:
+    """`[function(job) for job in jobs]`, on up to `threads` threads.
+
+    The caller cuts the work into jobs without looking at `threads`, and results come in the order
+    of the jobs, so that they do not depend on the number of threads. The first failing job's
+    exception is raised. A call from inside a job runs inline.
+    """
+    if threads <= 1 or len(jobs) <= 1 or getattr(_inside, "job", False):
+        return [function(job) for job in jobs]
+
+    def run(job: _Job) -> _Result:
+        _inside.job = True
+        try:
+            return function(job)
+        finally:
+            _inside.job = False
+
+    return list(_pool(threads).map(run, jobs))
