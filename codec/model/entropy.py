@@ -1,0 +1,69 @@
+"""The bits of all latents of a segment: contexts, IFCE and ARM over every grid at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from codec.arch import Architecture, grid_shape, ifce_sources, slice_of
+from codec.layers.arm import Arm, Ifce, gather_contexts, laplace_bits, upsample_nearest
+
+
+class EntropyModel(nn.Module):
+    """One ARM shared by all grids and an IFCE for each grid that has one."""
+
+    def __init__(self, arch: Architecture, *, num_frames: int, height: int, width: int) -> None:
+        super().__init__()
+        self.arch, self.num_frames, self.size = arch, num_frames, (height, width)
+        self.arm = Arm(arch.arm_width, arch.arm_layers)
+        self.ifce = nn.ModuleDict(
+            {
+                str(i): Ifce(len(sources), arch.ifce_features)
+                for i in range(len(arch.grids))
+                if (sources := ifce_sources(arch, i))
+            }
+        )
+
+    def _sources(self, index: int, latents: Sequence[Tensor]) -> Tensor:
+        """Coarser latents of grid `index` at half its resolution: (S, sources, h', w')."""
+        arch, grid = self.arch, self.arch.grids[index]
+        level = grid.level + 1
+        height, width = (-(-size >> level) for size in self.size)
+        num_slices = grid.num_slices(self.num_frames)
+        planes = []
+        for source in ifce_sources(arch, index):
+            other = arch.grids[source]
+            frames = [j * grid.time_stride for j in range(num_slices)]
+            picked = latents[source][[slice_of(other, frame) for frame in frames]]
+            planes.append(upsample_nearest(picked.unsqueeze(1), other.level - level, height, width))
+        return torch.cat(planes, dim=1)
+
+    def contexts(self, index: int, latents: Sequence[Tensor]) -> Tensor:
+        """(width, S * h * w) inputs of the ARM for grid `index`; latents are (S, h, w) each."""
+        arch, latent = self.arch, latents[index]
+        spatial = gather_contexts(latent, arch.num_contexts).view(arch.num_contexts, -1)
+        if not arch.ifce_features:
+            return spatial
+        if str(index) in self.ifce:
+            half = self.ifce[str(index)](self._sources(index, latents))
+            height, width = grid_shape(arch.grids[index], *self.size)
+            features = upsample_nearest(half, 1, height, width).reshape(arch.ifce_features, -1)
+        else:
+            features = spatial.new_zeros(arch.ifce_features, spatial.shape[1])
+        return torch.cat([spatial, features], dim=0)
+
+    def forward(self, latents: Sequence[Tensor]) -> Tensor:
+        """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
+        columns = torch.cat([self.contexts(i, latents) for i in range(len(latents))], dim=1)
+        mu, log_scale = self.arm(columns)
+        values = torch.cat([latent.reshape(-1) for latent in latents])
+        return laplace_bits(values, mu, log_scale).sum()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters by their names in the stream."""
+        named = {f"arm.{name}": tensor for name, tensor in self.arm.tensors().items()}
+        for index, ifce in self.ifce.items():
+            named[f"ifce.{index}.weight"], named[f"ifce.{index}.bias"] = ifce.weight, ifce.bias
+        return named

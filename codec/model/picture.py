@@ -1,0 +1,151 @@
+"""From latents to picture channels: upsampling pyramid, temporal layers, synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec.arch import (
+    Architecture,
+    Layer,
+    Numerics,
+    grid_shape,
+    pre_levels,
+    temporal_at,
+    temporal_inputs,
+    up_stages,
+)
+from codec.layers import Synthesis, TemporalAdaptive, TemporalCK, TemporalConv
+from codec.layers.upsampling import Upsampling
+
+Blocks = dict[int, Tensor]
+
+
+def build_temporal(layer: Layer, inputs: int, num_frames: int) -> nn.Module:
+    """The block of one temporal layer for a segment of `num_frames` frames."""
+    if layer.kind == "ck":
+        return TemporalCK(
+            inputs, time_kernel=layer.kernel_time, is_causal=layer.causal, num_frames=num_frames
+        )
+    common = {
+        "dim_out": layer.out,
+        "spatial_kernel": layer.kernel_space,
+        "time_kernel": layer.kernel_time,
+        "residual": layer.res,
+        "gated": layer.gate,
+        "relu": layer.relu,
+    }
+    if layer.kind == "conv":
+        groups = layer.groups or inputs
+        return TemporalConv(inputs, **common, groups=groups, dilation=layer.dilation)
+    return TemporalAdaptive(
+        inputs,
+        **common,
+        demod=layer.demod,
+        code_dim=layer.code,
+        period=layer.every,
+        num_frames=num_frames,
+    )
+
+
+def expand_frames(block: Tensor, time_stride: int, num_frames: int) -> Tensor:
+    """(S, C, h, w) slices -> (T, C, h, w): frame t has slice floor(t / stride), 0 if static."""
+    if time_stride == 1:
+        return block
+    if time_stride == 0:
+        return block.expand(num_frames, -1, -1, -1)
+    return block.repeat_interleave(time_stride, dim=0)[:num_frames]
+
+
+def stack_frames(blocks: Blocks, num_frames: int) -> Tensor:
+    """All blocks as one (T, C, h, w): static channels first, then slow, then dynamic ones."""
+    order = sorted(blocks, key=lambda stride: -stride if stride else -(1 << 30))
+    parts = [expand_frames(blocks[stride], stride, num_frames) for stride in order]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+class PictureModel(nn.Module):
+    """Everything after the entropy decoder, in float, saturating where the integer program does."""
+
+    def __init__(
+        self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int
+    ) -> None:
+        super().__init__()
+        self.arch, self.numerics = arch, numerics
+        self.num_frames, self.height, self.width = num_frames, height, width
+        self.upsampling = Upsampling(
+            up_taps=arch.up_taps,
+            pre_taps=arch.pre_taps,
+            stages=up_stages(arch),
+            filtered=pre_levels(arch),
+        )
+        self.temporal = nn.ModuleList(
+            build_temporal(layer, temporal_inputs(arch, i), num_frames)
+            for i, layer in enumerate(arch.temporal)
+        )
+        self.synthesis = Synthesis(
+            arch.num_inputs, arch.synthesis, flag_common_randomness=arch.common_randomness
+        ).to(memory_format=torch.channels_last)
+
+    def features(self, latents: Sequence[Tensor]) -> Tensor:
+        """(S, h, w) latents of every grid -> (T, C, H, W) features, before the noise planes."""
+        arch, blocks = self.arch, Blocks()
+        for level in range(arch.max_level, -1, -1):
+            height, width = -(-self.height >> level), -(-self.width >> level)
+            if level < arch.max_level:
+                blocks = {
+                    stride: self.upsampling.interpolate(block, level, height, width)
+                    for stride, block in blocks.items()
+                }
+            for grid, latent in zip(arch.grids, latents, strict=True):
+                if grid.level == level and not grid.hyper:
+                    new = self.upsampling.join(latent, level)
+                    old = blocks.get(grid.time_stride)
+                    blocks[grid.time_stride] = new if old is None else torch.cat([old, new], dim=1)
+            for index in temporal_at(arch, level):
+                x = stack_frames(blocks, self.num_frames)
+                limit = self.numerics.feature_limit
+                blocks = {1: F.hardtanh(self.temporal[index](x), -limit, limit)}
+        return stack_frames(blocks, self.num_frames)
+
+    def synthesise(self, features: Tensor) -> Tensor:
+        """(T, inputs, H, W) features (and noise planes) -> (T, channels, H, W), about [0, 1]."""
+        limit = self.numerics.synth_limit
+        features = features.contiguous(memory_format=torch.channels_last)
+        y = features
+        modules = list(self.synthesis.main_branch)
+        for layer, conv in zip(self.arch.synthesis, modules[::2], strict=True):
+            y = F.hardtanh(conv(y), 0.0 if layer.relu else -limit, limit)
+        stabiliser = self.synthesis.stabiliser_branch
+        return y + stabiliser(features[:, : self.synthesis.stabiliser_ft])
+
+    def forward(self, latents: Sequence[Tensor], noise: Tensor | None = None) -> Tensor:
+        """Latents (and (T, C, H, W) noise planes) -> (T, channels, H, W) samples on [0, 1]."""
+        features = self.features(latents)
+        if noise is not None:
+            features = torch.cat([features, noise], dim=1)
+        return self.synthesise(features)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and segment codes by their names in the stream."""
+        named = self.upsampling.tensors()
+        for index, block in enumerate(self.temporal):
+            for name, tensor in block.tensors().items():
+                if tensor.numel():
+                    named[f"temporal.{index}.{name}"] = tensor
+        modules = list(self.synthesis.main_branch)
+        for index, conv in enumerate(modules[::2]):
+            named[f"synth.{index}.weight"], named[f"synth.{index}.bias"] = conv.weight, conv.bias
+        stabiliser = self.synthesis.stabiliser_branch
+        named["synth.stab.weight"], named["synth.stab.bias"] = stabiliser.weight, stabiliser.bias
+        return named
+
+
+def latent_shapes(
+    arch: Architecture, *, num_frames: int, height: int, width: int
+) -> list[tuple[int, int, int]]:
+    """(slices, rows, columns) of every grid, in coding order."""
+    return [(g.num_slices(num_frames), *grid_shape(g, height, width)) for g in arch.grids]

@@ -1,0 +1,42 @@
+"""The float model of one segment: entropy model, picture model and the latents they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from codec.arch import Architecture, Numerics
+from codec.model.entropy import EntropyModel
+from codec.model.picture import PictureModel, latent_shapes
+
+
+class SegmentModel(nn.Module):
+    """Networks of one segment of `num_frames` frames of `height` x `width` samples."""
+
+    def __init__(
+        self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        shape = {"num_frames": num_frames, "height": height, "width": width}
+        self.shapes = latent_shapes(arch, **shape)
+        self.entropy = EntropyModel(arch, **shape)
+        self.picture = PictureModel(arch, numerics=numerics, **shape)
+
+    def zero_latents(self, device: torch.device) -> list[nn.Parameter]:
+        """Latents before training: zeros, (S, h, w) for each grid in coding order."""
+        return [nn.Parameter(torch.zeros(shape, device=device)) for shape in self.shapes]
+
+    def forward(self, latents: Sequence[Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Integer or noisy latents -> (T, channels, H, W) samples on [0, 1], and their bits."""
+        return self.picture(latents, noise), self.entropy(latents)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything the stream transmits beside latents, by name of `param_specs` and codes."""
+        return self.entropy.tensors() | self.picture.tensors()
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Network parameters the optimizer may change."""
+        return [p for p in self.parameters() if p.requires_grad and p.numel()]

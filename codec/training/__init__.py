@@ -1,0 +1,1 @@
+"""Training of one segment: the loss, the schedules, the optimizers, and the loop."""

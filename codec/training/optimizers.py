@@ -1,0 +1,53 @@
+"""The optimizers: SOAP for the networks, Adam for the latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pytorch_optimizer import SOAP
+from torch import Tensor, nn
+
+GRADIENT_CLIP = 0.1
+# Gradients of a mean error shrink with the number of pixels; Adam's usual 1e-8 would damp them.
+LATENT_EPS = 1e-15
+
+
+class Optimizers:
+    """One step of everything that is trained: networks (gradient norm clipped) and latents."""
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Parameter],
+        latents: Sequence[Tensor],
+        *,
+        latent_betas: tuple[float, float],
+        precondition_every: int,
+    ) -> None:
+        self.networks = list(networks)
+        self.network_optimizer = SOAP(
+            self.networks,
+            lr=1e-2,
+            betas=(0.95, 0.95),
+            weight_decay=1e-2,
+            precondition_frequency=precondition_every,
+            max_precondition_dim=256,
+            precondition_1d=False,
+        )
+        self.latent_optimizer = (
+            torch.optim.Adam(latents, betas=latent_betas, eps=LATENT_EPS) if latents else None
+        )
+
+    def step(self, loss: Tensor, *, network_lr: float, latent_lr: float) -> None:
+        """Backward pass of `loss` and one update with these learning rates."""
+        optimizers = [(self.network_optimizer, network_lr)]
+        if self.latent_optimizer is not None:
+            optimizers.append((self.latent_optimizer, latent_lr))
+        for optimizer, lr in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.networks, GRADIENT_CLIP)
+        for optimizer, _ in optimizers:
+            optimizer.step()
