@@ -102,8 +102,9 @@ class Progress:
 class EncodeReport:
     """What an encode made; sizes in bytes of the real file, PSNR of the really decoded pictures.
 
-    `bpp` counts all bits of the file but those of audio packets, per luma pixel. `data` is the file
-    itself where no output was named.
+    `bpp` counts all bits of the file but those of audio packets, per luma pixel. `notes` are
+    sentences about what was converted or left out, `data` is the file itself where no output was
+    named.
     """
 
     size_bytes: int
@@ -121,6 +122,7 @@ class EncodeReport:
     seed: int = 0
     frame_psnr_db: tuple[float, ...] = ()
     frame_hashes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     data: bytes | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
