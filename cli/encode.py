@@ -1,0 +1,166 @@
+"""`modcodec encode`: pictures and clips to .modc files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, TextIO
+
+import typer
+
+from cli.batch import (
+    Report,
+    check_batch,
+    print_json,
+    raise_if_any_failed,
+    run_all,
+    target_in,
+)
+from cli.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
+from cli.params import (
+    Inputs,
+    Jobs,
+    Json,
+    Keep,
+    Output,
+    OutputDir,
+    Overwrite,
+    Quiet,
+    Threads,
+    Verbose,
+)
+from cli.progress import format_duration, progress_reporter, resolve_mode, write_json_line
+from codec.options import DEFAULT_PRESET, EncodeOptions
+
+NAME = "encode"
+SUFFIX = ".modc"
+
+Preset = Annotated[
+    str, typer.Option("-p", "--preset", help="Name of a preset, or a TOML file; see `presets`.")
+]
+Quality = Annotated[
+    float | None,
+    typer.Option("-q", "--quality", help="0 (smallest) to 100 (best) [default: 50]."),
+]
+RdLambda = Annotated[
+    float | None,
+    typer.Option(help="Weight of the rate in J = D + lambda R, instead of --quality."),
+]
+Seed = Annotated[int, typer.Option(help="Of all that is random in training.")]
+Steps = Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")]
+Device = Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")]
+Skip = Annotated[int, typer.Option(help="Leave out so many frames at the start of a clip.")]
+Limit = Annotated[int | None, typer.Option(help="Encode at most so many frames.")]
+ProgressMode = Annotated[
+    str, typer.Option("--progress", help="On standard error: auto, bar, lines, json or none.")
+]
+
+
+def command(
+    inputs: Inputs,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    preset: Preset = DEFAULT_PRESET,
+    quality: Quality = None,
+    rd_lambda: RdLambda = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    skip: Skip = 0,
+    limit: Limit = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    no_overwrite: Keep = False,
+    progress: ProgressMode = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Encode pictures and clips; without -o, NAME.modc is written beside each input.
+
+    The input can be a picture (PNG, JPEG, WebP, ...) or a clip (anything that FFmpeg reads), and -
+    is a y4m stream on standard input.
+    """
+    options = EncodeOptions(
+        preset=preset,
+        rd_lambda=rd_lambda,
+        quality=quality,
+        seed=seed,
+        steps=steps,
+        threads=threads,
+        device=device,
+        skip=skip,
+        limit=limit,
+    )
+    existing = existing_rule(overwrite=overwrite, keep=no_overwrite)
+    check_batch(inputs, output=output, folder=output_dir)
+    mode = resolve_mode(progress, quiet=quiet)
+    task = partial(
+        encode_one,
+        output=output,
+        folder=output_dir,
+        options=_shared_threads(options, jobs),
+        existing=existing,
+        mode=mode,
+    )
+    stream = sys.stderr if output == STDIO else sys.stdout
+    show = None if quiet or as_json else partial(_show, stream=stream)
+    outcomes = run_all(
+        inputs, task, jobs=jobs, on_report=show, json_errors=mode == "json", verbose=verbose
+    )
+    if as_json:
+        print_json(outcomes, stream)
+    raise_if_any_failed(outcomes)
+
+
+def encode_one(
+    source: str,
+    *,
+    output: str | None,
+    folder: str | None,
+    options: EncodeOptions,
+    existing: Existing,
+    mode: str,
+) -> Report:
+    """Encode one input to its target, complete or not at all, and tell what was made."""
+    target = output or target_in(folder, source, SUFFIX)
+    refuse_same_file(source, target)
+    names = {"input": source, "output": target}
+    if not may_write(target, existing):
+        return {**names, "skipped": True}
+    with progress_reporter(mode, name=source) as report_progress:
+        with atomic_output(target, existing) as part:
+            from codec.encoder import encode_file
+
+            made = encode_file(source, part, options=options, on_progress=report_progress)
+        report = {**names, **made.as_dict()}
+    if mode == "json":
+        write_json_line({"type": "done", **report})
+    return report
+
+
+def _shared_threads(options: EncodeOptions, jobs: int) -> EncodeOptions:
+    """Without --threads, simultaneous jobs share the cores; the files do not depend on it."""
+    if options.threads is not None or jobs == 1:
+        return options
+    return replace(options, threads=max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _show(report: Report, *, stream: TextIO) -> None:
+    if report.get("skipped"):
+        print(f"{report['output']}: exists already, skipped", file=stream, flush=True)
+        return
+    for note in report["notes"]:
+        print(f"{report['input']}: note: {note}", file=sys.stderr)
+    psnr_db = report["psnr_db"]
+    quality = "lossless" if psnr_db is None else f"{psnr_db:.2f} dB"
+    print(
+        f"{report['output']}: {report['size_bytes']} bytes, {report['bpp']:.4f} bpp, {quality}"
+        f" ({report['num_frames']} x {report['width']}x{report['height']},"
+        f" {format_duration(report['seconds'])})",
+        file=stream,
+        flush=True,
+    )

@@ -1,0 +1,196 @@
+"""Other codecs at the size of a modcodec file: JPEG, WebP and AVIF, and x264 and x265."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from codec.errors import UsageError
+from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
+from codec.media.metrics import frame_mse, sequence_psnr
+from codec.media.planes import frame_of, planes_of
+
+# Pillow's format and options; JPEG is tried with full and with halved chroma.
+_STILL_PEERS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "JPEG": (
+        ("JPEG", {"optimize": True, "progressive": True, "subsampling": 2}),
+        ("JPEG", {"optimize": True, "progressive": True, "subsampling": 0}),
+    ),
+    "WebP": (("WEBP", {"method": 6}),),
+    "AVIF": (("AVIF", {"speed": 4, "subsampling": "4:4:4"}),),
+}
+_STILL_MODES = {1: "L", 3: "RGB"}
+_QUALITIES = range(1, 101)
+
+# PSNR tuning, one closed group of pictures: what a comparison by PSNR is fair with.
+_CLIP_PEERS: dict[str, tuple[str, dict[str, str]]] = {
+    "x264 medium": (
+        "libx264",
+        {
+            "preset": "medium",
+            "tune": "psnr",
+            "x264-params": "keyint=infinite:scenecut=0:log-level=none",
+        },
+    ),
+    "x265 medium": (
+        "libx265",
+        {
+            "preset": "medium",
+            "tune": "psnr",
+            "x265-params": "keyint=-1:scenecut=0:open-gop=0:info=0:log-level=none",
+        },
+    ),
+}
+_DECODERS = {"libx264": "h264", "libx265": "hevc"}
+# Rate factors 51, 50.75, ... 0: better pictures come later, as with qualities.
+_RATE_FACTORS = [quarter / 4 for quarter in range(204, -1, -1)]
+_SEI_NAL_TYPE = 6
+
+
+@dataclass(frozen=True)
+class PeerPoint:
+    """What another codec reaches within a budget; None where even its smallest file is larger."""
+
+    name: str
+    size_bytes: int | None = None
+    psnr_db: float | None = None
+    setting: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The point as JSON."""
+        return asdict(self)
+
+
+def still_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
+    """The best PSNR of each picture codec within a budget; measured like ours.
+
+    Raises:
+        UsageError: a picture of more than 8 bit or with alpha, which not all of them can hold.
+    """
+    from PIL import Image
+
+    pixel_format = clip.info.format
+    if pixel_format.depth != 8 or pixel_format.alpha or pixel_format.layout not in ("gray", "rgb"):
+        raise UsageError("--peers needs an 8-bit picture without alpha: the others hold no more")
+    frame = next(iter(clip.frames))
+    mode = _STILL_MODES[pixel_format.num_planes]
+    image = Image.fromarray(np.stack(frame.planes, axis=-1).squeeze())
+
+    def measure(data: bytes) -> float:
+        with Image.open(io.BytesIO(data)) as decoded:
+            samples = np.atleast_3d(np.asarray(decoded.convert(mode)))
+        planes = tuple(samples[..., c] for c in range(samples.shape[-1]))
+        return sequence_psnr([frame_mse(frame, Frame(planes), pixel_format).colour], 255)
+
+    for name, variants in _STILL_PEERS.items():
+        points = []
+        for kind, options in variants:
+            encode = partial(_saved, image, kind, options)
+            found = largest_within(encode, _QUALITIES, budget_bytes)
+            if found is not None:
+                quality, data = found
+                points.append(PeerPoint(name, len(data), measure(data), f"quality {quality}"))
+        yield max(points, key=lambda point: point.psnr_db, default=PeerPoint(name))
+
+
+def clip_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
+    """The best PSNR of each clip codec within a budget of video bytes (no container, no sound).
+
+    All frames are held in memory. Raises UsageError for formats that these codecs do not take.
+    """
+    info, frames = clip.info, list(clip.frames)
+    for name, (encoder, options) in _CLIP_PEERS.items():
+        pixel_name = _pixel_name(info.format, encoder)
+
+        encode = partial(_stream, info, frames, encoder, options, pixel_name)
+        found = largest_within(encode, _RATE_FACTORS, budget_bytes)
+        if found is None:
+            yield PeerPoint(name)
+            continue
+        factor, data = found
+        decoded = _decoded(data, _DECODERS[encoder])
+        errors = [
+            frame_mse(*pair, info.format).colour for pair in zip(frames, decoded, strict=True)
+        ]
+        psnr_db = sequence_psnr(errors, info.format.peak)
+        yield PeerPoint(name, len(data), psnr_db, f"crf {factor:g}")
+
+
+def largest_within(
+    encode: Callable[[Any], bytes], settings: Sequence, budget_bytes: int
+) -> tuple[Any, bytes] | None:
+    """The last of `settings`, ordered by growing size, whose encoding fits, and that encoding.
+
+    Bisection: where sizes are not quite monotone, one of the settings that fit.
+    """
+    low, high, best = 0, len(settings) - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        data = encode(settings[middle])
+        if len(data) <= budget_bytes:
+            best, low = (settings[middle], data), middle + 1
+        else:
+            high = middle - 1
+    return best
+
+
+def _saved(image: Any, kind: str, options: dict[str, Any], quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, quality=quality, **options)
+    return buffer.getvalue()
+
+
+def _pixel_name(pixel_format: PixelFormat, encoder: str) -> str:
+    import av
+
+    suffix = "" if pixel_format.depth == 8 else f"{pixel_format.depth}le"
+    name = "gray" if pixel_format.layout == "gray" else f"{pixel_format.layout}p"
+    known = {fmt.name for fmt in av.Codec(encoder, "w").video_formats}
+    if pixel_format.alpha or name + suffix not in known:
+        raise UsageError(f"--peers: {encoder} does not take the format of this clip")
+    return name + suffix
+
+
+def _stream(
+    info: ClipInfo,
+    frames: list[Frame],
+    encoder: str,
+    options: dict[str, str],
+    pixel_name: str,
+    factor: float,
+) -> bytes:
+    """An elementary stream at a constant rate factor, without the banner that x264 puts into it."""
+    import av
+
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt = info.width, info.height, pixel_name
+    rate = 1 / (info.time_base * info.frame_ticks)
+    context.framerate, context.time_base = rate, 1 / rate
+    context.options = {**options, "crf": f"{factor}"}
+    packets = []
+    for index, frame in enumerate(frames):
+        picture = frame_of(frame.planes, pixel_name)
+        picture.pts, picture.time_base = index, 1 / rate
+        packets += context.encode(picture)
+    packets += context.encode(None)
+    return b"".join(_without_banner(bytes(packet), encoder) for packet in packets)
+
+
+def _without_banner(packet: bytes, encoder: str) -> bytes:
+    if encoder != "libx264":
+        return packet
+    units = packet.split(b"\x00\x00\x01")
+    kept = [unit for unit in units[1:] if unit[:1] and unit[0] & 31 != _SEI_NAL_TYPE]
+    return b"".join(b"\x00\x00\x01" + unit for unit in kept)
+
+
+def _decoded(data: bytes, decoder: str) -> list[Frame]:
+    import av
+
+    with av.open(io.BytesIO(data), format=decoder) as container:
+        return [Frame(planes_of(frame)) for frame in container.decode(video=0)]
