@@ -1,8 +1,10 @@
-"""Training of one segment: candidates, a main phase with noisy latents, a tail with rounded ones."""
+"""Training of one segment: candidates, the main phase with noisy latents, a rounded tail."""
 
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +33,18 @@ class Cost:
     distortion: float
     bpp: float
     j: float
+
+    @staticmethod
+    def unknown() -> Cost:
+        """What a model costs before it was measured."""
+        return Cost(math.inf, math.nan, math.inf)
+
+    @property
+    def psnr_db(self) -> float:
+        """PSNR of the distortion; NaN before it was measured."""
+        if math.isinf(self.distortion):
+            return math.nan
+        return -10 * math.log10(max(self.distortion, 1e-10))
 
 
 @dataclass
@@ -75,7 +89,7 @@ class Trainer:
         self.distortion = Distortion(task.frames, task.format, task.device)
         self.generator = torch.Generator(device=task.device).manual_seed(task.seed)
         self.step, self.total = 0, 0
-        self.last = Cost(float("inf"), float("inf"), float("inf"))
+        self.last = Cost.unknown()
 
     def run(self, steps: int) -> Trained:
         """Train for `steps` steps in all and return the best state that was met."""
@@ -95,6 +109,22 @@ class Trainer:
         bpp = float(bits) / self.task.num_pixels
         return Cost(distortion, bpp, distortion + self.task.rd_lambda * bpp)
 
+    def measure_step(self) -> float:
+        """Seconds of one training step: the second of two, on a model that is thrown away."""
+        state, seconds = self.new_candidate(0), 0.0
+        parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
+        optimizers = self._optimizers(state, parameters, MAIN_BETAS, precondition_every=10)
+        for _ in range(2):
+            started = time.monotonic()
+            loss = self._loss(
+                state.model, parameters, WARMUP_TEMPERATURE, self.task.recipe.noise[0]
+            )
+            optimizers.step(loss, network_lr=0.0, latent_lr=0.0)
+            if self.task.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.monotonic() - started
+        return seconds
+
     def new_candidate(self, number: int) -> Trained:
         """A model with random networks and zero latents; `number` makes the seeds differ."""
         task = self.task
@@ -106,7 +136,7 @@ class Trainer:
             height=task.height,
             width=task.width,
         ).to(task.device)
-        return Trained(model, model.zero_latents(task.device), Cost(*(float("inf"),) * 3))
+        return Trained(model, model.zero_latents(task.device), Cost.unknown())
 
     def _best_candidate(self, plan: Plan) -> Trained:
         best: Trained | None = None
