@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cli.failures import INTERNAL, INTERRUPTED, Failure, complain, explain
-from cli.outputs import STDIO
 from codec.errors import BatchError, CodecError, UsageError
+from codec.outputs import STDIO
 
 Report = dict[str, Any]
 Task = Callable[[str], Report]

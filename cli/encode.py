@@ -18,7 +18,6 @@ from cli.batch import (
     run_all,
     target_in,
 )
-from cli.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
 from cli.params import (
     Inputs,
     Jobs,
@@ -33,6 +32,7 @@ from cli.params import (
 )
 from cli.progress import format_duration, progress_reporter, resolve_mode, write_json_line
 from codec.options import DEFAULT_PRESET, EncodeOptions
+from codec.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
 
 NAME = "encode"
 SUFFIX = ".modc"

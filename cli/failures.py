@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import typer
 
-from cli.outputs import STDIO
 from cli.progress import write_json_line
 from codec.errors import CodecError
+from codec.outputs import STDIO
 
 INTERRUPTED = 130
 INTERNAL = 1

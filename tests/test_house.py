@@ -18,7 +18,7 @@ PACKAGES = ("codec", "cli", "configs")
 # Ground floor first; a room imports itself and rooms of lower floors.
 FLOORS = (
     ("errors",),
-    ("arch", "jit", "media", "options"),
+    ("arch", "jit", "media", "options", "outputs"),
     ("arrays", "bitstream", "layers", "segments"),
     ("fixedpoint", "model"),
     ("decoder", "freeze", "training"),

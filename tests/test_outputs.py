@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.outputs import (
+from codec.errors import OutputError, OutputExistsError, UsageError
+from codec.outputs import (
     MARK,
     Existing,
     atomic_output,
@@ -18,7 +19,6 @@ from cli.outputs import (
     may_write,
     refuse_same_file,
 )
-from codec.errors import OutputError, OutputExistsError, UsageError
 
 REFUSE, OVERWRITE, SKIP = Existing.REFUSE, Existing.OVERWRITE, Existing.SKIP
 
@@ -151,7 +151,7 @@ def test_signals_leave_no_target(
     program = (
         "import sys, time\n"
         "from cli.batch import stop_on_signals\n"
-        "from cli.outputs import Existing, atomic_output\n"
+        "from codec.outputs import Existing, atomic_output\n"
         "stop_on_signals()\n"
         "with atomic_output(sys.argv[1], Existing.REFUSE) as part:\n"
         "    part.write_bytes(b'half')\n"
