@@ -15,8 +15,8 @@ MAX_BANDS = 16
 class Network:
     """The integer parameters of one network chunk: value of a parameter = q * 2^-exponent.
 
-    `exponents` has one entry per group of `codec.arch.exponent_groups`, `values` one int32 array per
-    name of `codec.arch.param_specs`.
+    `exponents` has one entry per group of `codec.arch.exponent_groups`, `values` one int32 array
+    per name of `codec.arch.param_specs`.
     """
 
     arch: Architecture
@@ -30,8 +30,9 @@ class Partition:
 
     With `split_frames`, substream row 0 holds the static and slow grids and row 1 + t the dynamic
     grids of frame t; without, one row holds all. Each row is cut into `bands` bands of grid rows:
-    band b of a slice with h rows holds rows floor(h b / bands) to floor(h (b + 1) / bands), and spatial
-    contexts above its first row read as zero. Substreams are stored row by row, bands inside.
+    band b of a slice with h rows holds rows floor(h b / bands) to floor(h (b + 1) / bands), and
+    spatial contexts above its first row read as zero. Substreams are stored row by row, bands
+    inside.
     """
 
     split_frames: bool = False
