@@ -106,11 +106,16 @@ class _Session:
         self.preset: Preset = load_preset(options.preset)
         self.device = choose_device(options.device)
         self.threads = options.threads or os.cpu_count() or 1
-        self.steps = options.steps or self.preset.training.steps
         self.length = segment_length(clip.info.height, clip.info.width)
         self.started = time.monotonic()
         self.seconds_expected = 0.0
         self.totals = _Totals()
+
+    @property
+    def steps(self) -> int:
+        """Training steps of a segment."""
+        plan = self.preset.image if self.clip.info.is_still else self.preset.clip
+        return self.options.steps or plan.steps
 
     @property
     def num_segments(self) -> int:

@@ -24,10 +24,11 @@ SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
 class Plan:
     """Network description as a preset writes it: before the size of the picture is known.
 
-    `static`, `dynamic` and `hyper` are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in
+    `steps` are forward and backward passes over the whole segment. `static`, `dynamic` and `hyper` are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in
     layers `X` is the number of channels that come in (temporal) or of the picture (synthesis).
     """
 
+    steps: int
     static: str
     synthesis: list[str]
     slow: str = ""
@@ -45,14 +46,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. Steps count forward and backward passes over the whole segment.
+    """How a model is trained.
 
     `candidates` networks are started and share `candidate_share` of the steps, the best one goes
     on; the last `tail_share` runs with rounded latents. Learning rates are those of SOAP
     (networks) and Adam (latents, which are multiplied by `gain` before they are rounded).
     """
 
-    steps: int
     candidates: int = 3
     candidate_share: float = 0.1
     tail_share: float = 0.05
