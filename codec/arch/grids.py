@@ -57,7 +57,7 @@ def parse_levels(text: str) -> tuple[int, ...]:
     """
     levels: list[int] = []
     for piece in text.replace(" ", "").split(",") if text.strip() else []:
-        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", piece)
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", piece)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not match or not first <= last <= MAX_LEVEL:
             raise UsageError(f"levels {text!r}: {piece!r} is not a level or range such as 0-6")
@@ -80,7 +80,7 @@ def parse_grids(
     grids += [Grid(level, 1 if dynamic.strip() else 0, hyper=True) for level in parse_levels(hyper)]
     for piece in slow.split(";") if slow.strip() else []:
         stride, colon, levels = piece.partition(":")
-        if not colon or not stride.strip().isdigit() or int(stride) not in (2, 4, 8, 16, 32, 64):
+        if not colon or stride.strip() not in ("2", "4", "8", "16", "32", "64"):
             raise UsageError(f"slow grids {piece!r}: write STRIDE:LEVELS, stride 2, 4, ... 64")
         grids += [Grid(level, int(stride)) for level in parse_levels(levels)]
     if not any(not grid.hyper for grid in grids):

@@ -67,7 +67,7 @@ def _fail(text: str, token: _Token, why: str) -> NotationError:
 
 
 def _integer(text: str, token: _Token, *, low: int, high: int, what: str) -> int:
-    if not re.fullmatch(r"[0-9]+", token.text) or not low <= int(token.text) <= high:
+    if not re.fullmatch(r"[0-9]{1,9}", token.text) or not low <= int(token.text) <= high:
         raise _fail(text, token, f"{what} must be a whole number from {low} to {high}")
     return int(token.text)
 
@@ -99,7 +99,7 @@ def _kernel(text: str, token: _Token, kind: str) -> tuple[int, int]:
 
 
 def _resolution(text: str, token: _Token) -> int:
-    match = re.fullmatch(r"1/([0-9]+)", token.text)
+    match = re.fullmatch(r"1/([0-9]{1,9})", token.text)
     divisor = int(match[1]) if match else 0
     if divisor not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
         raise _fail(text, token, "the resolution is 1/1, 1/2, 1/4, ... 1/256")

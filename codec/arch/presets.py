@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
 class Plan:
     """Network description as a preset writes it: before the size of the picture is known.
 
-    `steps` are forward and backward passes over the whole segment. `static`, `dynamic` and `hyper` are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in
-    layers `X` is the number of channels that come in (temporal) or of the picture (synthesis).
+    `steps` are forward and backward passes over the whole segment. `static`, `dynamic` and `hyper`
+    are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in layers `X` is the number of
+    channels that come in (temporal) or of the picture (synthesis).
     """
 
     steps: int
@@ -42,6 +44,10 @@ class Plan:
     up_taps: int = 8
     pre_taps: int = 7
     common_randomness: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError("steps is at least 1")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,17 @@ class Recipe:
     gain: float = 16.0
     temperature: tuple[float, float] = (0.35, 0.08)
     noise: tuple[float, float] = (0.22, 0.15)
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("gain is above 0", self.gain > 0),
+            ("temperature is above 0", min(self.temperature) > 0),
+            ("candidate_share and tail_share are less than 1 together",
+             self.candidate_share + self.tail_share < 1),
+        )  # fmt: skip
+        for rule, holds in limits:
+            if not holds:
+                raise UsageError(rule)
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,8 @@ def load_preset(name: str) -> Preset:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"{name}: no such preset file")
-        return parse_preset(path.read_text(encoding="utf-8"), name=path.stem, source=name)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return parse_preset(text, name=path.stem, source=name)
     if name not in preset_names():
         close = difflib.get_close_matches(name, preset_names(), 1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(preset_names())}"
@@ -106,7 +124,7 @@ def parse_preset(text: str, *, name: str, source: str) -> Preset:
     """Parse the TOML text of a preset; `source` is what error messages name."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of which TOMLDecodeError is one; another is for endless integers
         raise UsageError(f"{source}: not valid TOML: {error}") from error
     parts: dict[str, Any] = {"name": name, "description": "", **data}
     for key, kind in (("image", Plan), ("clip", Plan), ("training", Recipe)):
@@ -124,15 +142,18 @@ def _section(kind: type, values: object, *, where: str) -> Any:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UsageError(f"{where}: unknown key {key!r}{hint}")
         _check_value(known[key].type, value, where=f"{where}: {key}")
+    for key, wanted in known.items():
+        if key not in values and wanted.default is wanted.default_factory is MISSING:
+            raise UsageError(f"{where}: {key} is missing")
     try:
         return kind(**{k: tuple(v) if "tuple" in known[k].type else v for k, v in values.items()})
-    except TypeError as error:
+    except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 
 
 def _check_value(annotation: str, value: object, *, where: str) -> None:
     def is_number(x: object) -> bool:
-        return isinstance(x, int | float) and not isinstance(x, bool) and x >= 0
+        return isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < math.inf
 
     fits = {
         "str": isinstance(value, str),
@@ -157,15 +178,14 @@ def build_architecture(
         UsageError: a plan that does not describe a network.
     """
     grids = _fit_grids(plan, num_frames=num_frames, height=height, width=width)
-    first, last = (
-        (parse_levels(plan.ifce_levels) or (0,))[0],
-        (parse_levels(plan.ifce_levels) or (0,))[-1],
-    )
+    ifce = parse_levels(plan.ifce_levels)
+    if ifce and ifce != tuple(range(ifce[0], ifce[-1] + 1)):
+        raise UsageError(f"ifce_levels {plan.ifce_levels!r}: write one range such as 0-2")
     return Architecture(
         grids=grids,
         num_contexts=plan.contexts,
-        ifce_features=plan.ifce_features if parse_levels(plan.ifce_levels) else 0,
-        ifce_levels=(first, last),
+        ifce_features=plan.ifce_features if ifce else 0,
+        ifce_levels=(ifce[0], ifce[-1]) if ifce else (0, 0),
         arm_layers=plan.arm_layers,
         temporal=_fit_temporal(plan.temporal, grids, num_frames=num_frames),
         synthesis=parse_layers(plan.synthesis, num_out=num_channels),
@@ -185,6 +205,9 @@ def _fit_grids(plan: Plan, *, num_frames: int, height: int, width: int) -> tuple
     # A level at which the whole picture is one latent is the last that can say anything.
     last = max(height - 1, width - 1).bit_length()
     kept = [grid for grid in grown if grid.level <= last]
+    # Whatever changes in time still needs a grid that does.
+    left = {grid.time_stride for grid in kept if not grid.hyper}
+    kept += [Grid(last, s) for s in {g.time_stride for g in grown if not g.hyper} - left]
     static = {(grid.level, grid.hyper) for grid in kept if grid.time_stride == 0}
 
     def repeats_static(grid: Grid) -> bool:
