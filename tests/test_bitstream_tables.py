@@ -30,7 +30,8 @@ def rows():
 
 def test_hash_is_pinned():
     assert tables.tables_sha256() == SHA256
-    assert SHA256 in Path("docs/bitstream.md").read_text()
+    page = Path(__file__).parents[1] / "docs" / "bitstream.md"
+    assert SHA256 in page.read_text(encoding="utf-8")
 
 
 def test_generator_makes_the_file():
