@@ -62,10 +62,11 @@ class Recipe:
     candidates: int = 3
     candidate_share: float = 0.1
     tail_share: float = 0.05
-    network_lr: float = 0.01
+    network_lr: float = 0.02
     latent_lr: float = 0.01
     tail_lr: float = 1e-4
     final_lr: float = 1e-5
+    latent_betas: tuple[float, float] = (0.8, 0.95)
     gain: float = 16.0
     temperature: tuple[float, float] = (0.35, 0.08)
     noise: tuple[float, float] = (0.22, 0.15)

@@ -22,7 +22,6 @@ from codec.training.schedule import Plan, cosine, linear, plan_steps, warmup_noi
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
-MAIN_BETAS = (0.9, 0.999)
 CHECKS = 20  # hard-rounded evaluations in a phase
 
 
@@ -113,7 +112,9 @@ class Trainer:
         """Seconds of one training step: the second of two, on a model that is thrown away."""
         state, seconds = self.new_candidate(0), 0.0
         parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
-        optimizers = self._optimizers(state, parameters, MAIN_BETAS, precondition_every=10)
+        optimizers = self._optimizers(
+            state, parameters, self.task.recipe.latent_betas, precondition_every=10
+        )
         for _ in range(2):
             started = time.monotonic()
             loss = self._loss(
@@ -162,7 +163,9 @@ class Trainer:
     def _main(self, state: Trained, steps: int) -> None:
         recipe = self.task.recipe
         parameters = [nn.Parameter(latent.detach() / recipe.gain) for latent in state.latents]
-        optimizers = self._optimizers(state, parameters, MAIN_BETAS, precondition_every=10)
+        optimizers = self._optimizers(
+            state, parameters, self.task.recipe.latent_betas, precondition_every=10
+        )
         best = _Best()
         for i in range(steps):
             progress = i / steps
@@ -187,7 +190,7 @@ class Trainer:
         recipe = self.task.recipe
         rounded = [hard_round(latent) for latent in state.latents]
         state.latents = rounded
-        optimizers = self._optimizers(state, [], MAIN_BETAS, precondition_every=10)
+        optimizers = self._optimizers(state, [], recipe.latent_betas, precondition_every=10)
         best = _Best()
         best.offer(state)
         for i in range(steps):
