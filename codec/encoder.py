@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,8 @@ from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import to_arrays
 from codec.freeze.search import Frozen, Target, freeze
 from codec.layers.quantizers import hard_round
-from codec.media.convert import open_source
+from codec.media.sources import open_source
+from codec.media.y4m import read_y4m
 from codec.media.frames import Clip, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
 from codec.options import EncodeOptions, EncodeReport, Progress
@@ -46,13 +48,17 @@ def encode_file(
     options: EncodeOptions,
     on_progress: OnProgress | None = None,
 ) -> EncodeReport:
-    """Encode a picture or clip to a file, which is written as the encode goes on.
+    """Encode a picture or clip (`-`: y4m on standard input) to a file, written as it goes on.
 
     Raises:
         InputError: the source cannot be read.
         UsageError: a preset or device that does not exist.
     """
-    clip = open_source(source, skip=options.skip, limit=options.limit)
+    selection = {"skip": options.skip, "limit": options.limit}
+    if source == "-":
+        clip = read_y4m(sys.stdin.buffer, **selection)
+    else:
+        clip = open_source(source, **selection)
     with open(output, "wb") as file:
         return encode_clip(clip, file, options=options, on_progress=on_progress)
 
