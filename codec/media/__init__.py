@@ -1,1 +1,1 @@
-"""Pictures and clips as planes of integer samples: formats, colour, timing, readers, writers, metrics."""
+"""Pictures and clips as planes of integer samples: formats, timing, readers, writers, metrics."""

@@ -15,7 +15,7 @@ MAX_CODED_DEPTH = 14
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Planes of a picture: `layout` is one of LAYOUTS, `depth` bits a sample, alpha the last plane."""
+    """Planes of a picture: `layout` of LAYOUTS, `depth` bits a sample, alpha as the last plane."""
 
     layout: str
     depth: int
@@ -56,7 +56,7 @@ class PixelFormat:
 
 @dataclass(frozen=True)
 class Colour:
-    """Code points of ITU-T H.273 (2 = unspecified), range, and chroma sample location (0 = unknown).
+    """Code points of ITU-T H.273 (2 = unspecified), range, chroma sample location (0 = unknown).
 
     `chroma_location` counts as in H.273 plus one: 1 left, 2 centre, 3 top left, 4 top, ...
     """
@@ -72,9 +72,9 @@ class Colour:
 class ClipInfo:
     """Everything about a picture or clip that is not samples.
 
-    `time_base` is the length of one PTS tick in seconds, `frame_ticks` the nominal duration of a frame in
-    ticks, `pixel_aspect` the shape of one sample (width : height), `rotation` the clockwise display
-    rotation in degrees. A still has `is_still` set and its timing is meaningless.
+    `time_base` is the length of one PTS tick in seconds, `frame_ticks` the nominal duration of a
+    frame in ticks, `pixel_aspect` the shape of one sample (width : height), `rotation` the
+    clockwise display rotation in degrees. A still has `is_still` set; its timing is meaningless.
     """
 
     format: PixelFormat
@@ -115,7 +115,8 @@ class AudioTrack:
 class Clip:
     """A source opened for reading: `frames` can be iterated once.
 
-    `num_frames` is None where only reading to the end can tell. `metadata` holds 'icc', 'exif', 'xmp'.
+    `num_frames` is None where only reading to the end can tell. `metadata` holds 'icc', 'exif'
+    (the bare TIFF block) and 'xmp'. `notes` are sentences about what was converted or left out.
     """
 
     info: ClipInfo
@@ -123,3 +124,4 @@ class Clip:
     num_frames: int | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
     audio: AudioTrack | None = None
+    notes: tuple[str, ...] = ()
