@@ -1,0 +1,1 @@
+"""The decoder as an integer program: entropy model, upsampling, temporal layers, synthesis."""

@@ -1,0 +1,267 @@
+"""Latents to substreams and back, and what latents cost: the entropy model with its range coder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codec.arch.numerics import FREQ_BITS, LATENT_MAX
+from codec.bitstream.elements import Partition
+from codec.bitstream.rangecoder import (
+    ERROR,
+    decode_advance,
+    decode_quantile,
+    encode,
+    flush,
+    is_exhausted,
+    new_decoder_state,
+    new_encoder_state,
+)
+from codec.bitstream.rate import COST_FRAC, log2_q16, symbol_costs_q16
+from codec.bitstream.tables import load_tables
+from codec.errors import BitstreamError
+from codec.fixedpoint.affine import Rows, pack
+from codec.fixedpoint.entropy_kernels import (
+    Band,
+    Ifce,
+    Laplace,
+    arm_columns,
+    decode_band,
+    encode_rows,
+    rate_rows,
+)
+from codec.fixedpoint.latent_store import (
+    LatentStore,
+    Step,
+    band_rows,
+    coding_groups,
+    ifce_places,
+    new_store,
+    store_latents,
+)
+from codec.fixedpoint.program import Program
+from codec.fixedpoint.strips import cut_rows
+from codec.jit import run_parallel
+
+# The flag before each band of a grid with several slices: whether the band is all zero.
+FULL_START, FULL_FREQ = 0, 61440
+EMPTY_START, EMPTY_FREQ = 61440, 4096
+FULL_COST_Q16, EMPTY_COST_Q16 = (
+    (FREQ_BITS << COST_FRAC) - int(log2_q16(np.array(freq))) for freq in (FULL_FREQ, EMPTY_FREQ)
+)
+# No latent takes more: a symbol and an escape of 16 bits each, rounded up.
+_MAX_LATENT_BYTES = 6
+_SPARE_BYTES = 64
+_NO_ROWS = pack(Rows(np.zeros((0, 0), np.int32), np.zeros(0, np.int32), (0, 0, 0)))
+
+
+def _laplace() -> Laplace:
+    tables = load_tables()
+    return Laplace(tables.cdf, tables.row_start, tables.half_width, tables.golomb_order)
+
+
+def _band(store: LatentStore, step: Step, rows: tuple[int, int]) -> Band:
+    place = store.places[step.grid]
+    return Band(place.base + step.number * place.size, place.stride, place.width, *rows)
+
+
+class _Features:
+    """The IFCE of any slice: rows of its grid, and where its sources are in the store."""
+
+    def __init__(self, program: Program, store: LatentStore) -> None:
+        self._rows = program.ifce
+        self._places = [ifce_places(program.arch, store, k) for k in range(len(store.places))]
+
+    def of(self, step: Step) -> Ifce:
+        return Ifce(self._rows.get(step.grid, _NO_ROWS), self._places[step.grid][step.number])
+
+
+def _used_bands(store: LatentStore, step: Step, partition: Partition) -> list[tuple[int, int, int]]:
+    """(number, first row, end) of the bands of a slice that have rows."""
+    rows = band_rows(store.places[step.grid].height, partition.bands)
+    return [(number, top, bottom) for number, (top, bottom) in enumerate(rows) if bottom > top]
+
+
+def _is_flagged(store: LatentStore, step: Step) -> bool:
+    return store.places[step.grid].slices > 1
+
+
+def encode_latents(
+    program: Program,
+    latents: Sequence[np.ndarray],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    partition: Partition,
+    threads: int = 1,
+) -> tuple[tuple[bool, ...], tuple[bytes, ...]]:
+    """(grid_present, substreams) of a segment, as `codec.bitstream.elements.Segment` holds them.
+
+    Args:
+        program: a checked network.
+        latents: int16 (slices, h, w) of each grid in coding order, in [-255, 255].
+        partition: how the substreams are cut; they are coded in parallel.
+    """
+    assert all(np.abs(values).max() <= LATENT_MAX for values in latents)
+    present = tuple(bool(values.any()) for values in latents)
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    store = store_latents(program.arch, latents, **size)
+    groups = coding_groups(program.arch, partition, num_frames=num_frames, present=present)
+    steps = [step for group in groups for step in group]
+    features, laplace = _Features(program, store), _laplace()
+
+    def job(substream: int) -> bytes:
+        row, band = divmod(substream, partition.bands)
+        own = [step for step in steps if step.row == row]
+        return _encode_substream(program, store, own, band, partition, features, laplace)
+
+    substreams = range(partition.num_substreams(num_frames))
+    return present, tuple(run_parallel(job, substreams, threads=threads))
+
+
+def _encode_substream(
+    program: Program,
+    store: LatentStore,
+    steps: Sequence[Step],
+    band: int,
+    partition: Partition,
+    features: _Features,
+    laplace: Laplace,
+) -> bytes:
+    places = [(step, rows) for step in steps for rows in _used_bands(store, step, partition)]
+    places = [(step, rows[1:]) for step, rows in places if rows[0] == band]
+    count = sum((rows[1] - rows[0]) * store.places[step.grid].width for step, rows in places)
+    buffer = np.empty(count * _MAX_LATENT_BYTES + len(places) * 2 + _SPARE_BYTES, np.uint8)
+    state = new_encoder_state()
+    for step, (top, bottom) in places:
+        if _is_flagged(store, step):
+            if not store.view(step.grid)[step.number, top:bottom].any():
+                encode(state, buffer, EMPTY_START, EMPTY_FREQ)
+                continue
+            encode(state, buffer, FULL_START, FULL_FREQ)
+        place, ifce = _band(store, step, (top, bottom)), features.of(step)
+        for y0, y1 in cut_rows(bottom - top, place.width):
+            rows = (top + y0, top + y1)
+            encode_rows(store.flat, place, *rows, program.arm, ifce, laplace, state, buffer)
+    length = flush(state, buffer)
+    assert state[ERROR] == 0, f"the range coder stopped with error {state[ERROR]}"
+    return buffer[:length].tobytes()
+
+
+def decode_latents(
+    program: Program,
+    grid_present: Sequence[bool],
+    substreams: Sequence[bytes],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    partition: Partition,
+    threads: int = 1,
+) -> list[np.ndarray]:
+    """The latents of a segment, int16 (slices, h, w) of each grid in coding order.
+
+    Bands run in parallel, and with `split_frames` so do the frames.
+
+    Raises:
+        BitstreamError: a substream that no encoder writes, or with bytes left over.
+    """
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    store = new_store(program.arch, **size)
+    features, laplace, columns = _Features(program, store), _laplace(), arm_columns(program.arm)
+    parts = [np.frombuffer(part, np.uint8) for part in substreams]
+    states = [new_decoder_state(part) for part in parts]
+
+    def job(place: tuple[Step, tuple[int, int, int]]) -> None:
+        step, (number, top, bottom) = place
+        index = step.row * partition.bands + number
+        state, data = states[index], parts[index]
+        if _is_flagged(store, step) and _decode_is_empty(state, data):
+            return
+        band, ifce = _band(store, step, (top, bottom)), features.of(step)
+        error = decode_band(
+            store.flat, band, program.arm.contexts, columns, ifce, laplace, state, data
+        )
+        if error:
+            raise BitstreamError(
+                f"substream {index}: the latents of grid {step.grid} are damaged (error {error})"
+            )
+
+    for group in coding_groups(
+        program.arch, partition, num_frames=num_frames, present=grid_present
+    ):
+        jobs = [(step, rows) for step in group for rows in _used_bands(store, step, partition)]
+        run_parallel(job, jobs, threads=threads)
+    for index, (state, data) in enumerate(zip(states, parts, strict=True)):
+        if not is_exhausted(state, data):
+            raise BitstreamError(f"substream {index}: bytes are left over after its last latent")
+    return [store.view(k).copy() for k in range(len(store.places))]
+
+
+def _decode_is_empty(state: np.ndarray, data: np.ndarray) -> bool:
+    if decode_quantile(state) >= EMPTY_START:
+        decode_advance(state, data, EMPTY_START, EMPTY_FREQ)
+        return True
+    decode_advance(state, data, FULL_START, FULL_FREQ)
+    return False
+
+
+def latent_rate(
+    program: Program,
+    latents: Sequence[np.ndarray],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    partition: Partition,
+    grids: Sequence[int] | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """What the latents cost in the range coder, without running it.
+
+    Args:
+        program, latents, partition: as for `encode_latents`.
+        grids: numbers of the grids that are wanted; None means all.
+
+    Returns:
+        Cost of each grid in 2^-16 bits, int64 (grids,); 0 for grids not wanted and for zero grids.
+    """
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    store = store_latents(program.arch, latents, **size)
+    features, laplace, costs = _Features(program, store), _laplace(), symbol_costs_q16()
+    rates = np.zeros(len(latents), np.int64)
+    jobs = []
+    for k in range(len(latents)) if grids is None else grids:
+        if latents[k].any():
+            steps = [Step(k, number, 0) for number in range(store.places[k].slices)]
+            rates[k], of_grid = _rate_jobs(store, steps, partition)
+            jobs += of_grid
+
+    def job(place: tuple[Step, Band, tuple[int, int]]) -> int:
+        step, band, rows = place
+        arm, ifce = program.arm, features.of(step)
+        return rate_rows(store.flat, band, *rows, arm, ifce, laplace, costs)
+
+    for (step, _, _), rate in zip(jobs, run_parallel(job, jobs, threads=threads), strict=True):
+        rates[step.grid] += rate
+    return rates
+
+
+def _rate_jobs(
+    store: LatentStore, steps: Sequence[Step], partition: Partition
+) -> tuple[int, list[tuple[Step, Band, tuple[int, int]]]]:
+    """Cost of the flags of a grid's slices, and the strips whose latents are coded."""
+    flags, jobs = 0, []
+    for step in steps:
+        for _, top, bottom in _used_bands(store, step, partition):
+            if _is_flagged(store, step):
+                is_empty = not store.view(step.grid)[step.number, top:bottom].any()
+                flags += EMPTY_COST_Q16 if is_empty else FULL_COST_Q16
+                if is_empty:
+                    continue
+            band = _band(store, step, (top, bottom))
+            strips = cut_rows(bottom - top, band.width)
+            jobs += [(step, band, (top + y0, top + y1)) for y0, y1 in strips]
+    return flags, jobs

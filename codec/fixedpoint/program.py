@@ -1,0 +1,356 @@
+"""From the parameters of a network chunk to the program that kernels run, bounds checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from codec.arch import (
+    Architecture,
+    Layer,
+    Numerics,
+    exponent_groups,
+    ifce_sources,
+    param_specs,
+    pre_levels,
+    temporal_inputs,
+    up_stages,
+)
+from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
+from codec.arch.numerics import (
+    ACC32_MAX,
+    CONTEXT_ACT_MAX,
+    CONTEXT_FRAC,
+    LATENT_MAX,
+    LOG_SCALE_MIN,
+    LOG_SCALE_OFFSET,
+    MAX_PARAM,
+    MU_FRAC,
+    NUM_SCALES,
+    SCALE_STEPS_PER_NAT,
+)
+from codec.bitstream.elements import Network
+from codec.errors import BitstreamError
+from codec.fixedpoint.adaptive import BAKED_FRAC, Modulated, bake_codes
+from codec.fixedpoint.affine import Rows, Stack, make_rows, pack
+from codec.fixedpoint.formats import align, sum_dtype
+
+MU_MAX_Q4 = LATENT_MAX << MU_FRAC
+# The ARM's second output plus this is the index of a scale.
+SCALE_BIAS = (LOG_SCALE_OFFSET - LOG_SCALE_MIN) * SCALE_STEPS_PER_NAT
+_SCALE_FRAC = SCALE_STEPS_PER_NAT.bit_length() - 1
+
+
+class Arm(NamedTuple):
+    """The entropy model's network as one stack: hidden layers, then a row each for mu and scale.
+
+    Hidden layers work on x = [contexts | features], the last two on [h | x], or on x alone where
+    nothing is hidden. The last one gives the index of a scale less SCALE_BIAS. `contexts` (N, 2)
+    are the neighbours (dy, dx).
+    """
+
+    stack: Stack
+    contexts: np.ndarray
+    num_features: int
+
+
+@dataclass(frozen=True)
+class TimeFilter:
+    """A depthwise filter along time: a row for each channel, tap l of lag first_lag + l frames."""
+
+    rows: Stack
+    first_lag: int
+    num_lags: int
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution over time and space: its rows by group, or the `Modulated` weights behind them.
+
+    `gate` (out,) multiplies the result with `gate_exponent` fraction bits.
+    """
+
+    layer: Layer
+    rows: Stack | Modulated
+    gate: np.ndarray | None
+    gate_exponent: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network made ready to run; everything in it is checked and constant.
+
+    `ifce` is by index of the grid, `up` (even and odd outputs) and `pre` by level; `temporal` and
+    `synthesis` are in order.
+    """
+
+    arch: Architecture
+    numerics: Numerics
+    arm: Arm
+    ifce: dict[int, Stack]
+    up: dict[int, Stack]
+    pre: dict[int, Stack]
+    temporal: tuple[TimeFilter | Convolution, ...]
+    synthesis: tuple[Rows, ...]
+    stab: Rows
+
+
+class _Parameters:
+    """Values by name in int64, and the exponent of each one's group."""
+
+    def __init__(self, network: Network) -> None:
+        arch = network.arch
+        for group in exponent_groups(arch):
+            low, high = GROUP_EXPONENTS[group]
+            if not low <= network.exponents[group] <= high:
+                raise BitstreamError(
+                    f"network: the exponent of {group} is {network.exponents[group]}, "
+                    f"outside {low} to {high}"
+                )
+        self._exponents = network.exponents
+        self._values: dict[str, np.ndarray] = {}
+        for spec in param_specs(arch):
+            value = network.values[spec.name].astype(np.int64)
+            assert value.shape == spec.shape, f"{spec.name}: {value.shape}, not {spec.shape}"
+            if np.abs(value).max() > MAX_PARAM:
+                raise BitstreamError(f"network: {spec.name}: a value is beyond {MAX_PARAM}")
+            self._values[spec.name] = value
+
+    def exponent(self, group: str) -> int:
+        return self._exponents[group]
+
+    def value(self, name: str) -> np.ndarray:
+        return self._values[name]
+
+    def aligned(self, name: str, group: str, to_frac: int) -> np.ndarray:
+        """A bias in the format of an accumulator."""
+        return align(self._values[name], self._exponents[group], to_frac)
+
+
+def _load_arm(arch: Architecture, params: _Parameters) -> Arm:
+    e = params.exponent("arm.weight")
+    frac = CONTEXT_FRAC + e
+    bound = {"input_max": CONTEXT_ACT_MAX, "acc_max": ACC32_MAX}
+    hidden = [
+        make_rows(
+            f"arm.{i}.weight",
+            params.value(f"arm.{i}.weight"),
+            params.aligned(f"arm.{i}.bias", "arm.bias", frac),
+            form=(e, 0, CONTEXT_ACT_MAX),
+            residual=np.eye(arch.arm_width, dtype=np.int64) << e,
+            **bound,
+        )
+        for i in range(arch.arm_layers)
+    ]
+    weight = params.value("arm.out.weight")
+    if hidden:
+        weight = np.concatenate([weight, params.value("arm.stab.weight")], axis=1)
+    bias = params.aligned("arm.out.bias", "arm.bias", frac)
+    mu_form = (frac - MU_FRAC, -MU_MAX_Q4, MU_MAX_Q4)
+    scale_form = (frac - _SCALE_FRAC, -SCALE_BIAS, NUM_SCALES - 1 - SCALE_BIAS)
+    mu = make_rows("arm.out.weight", weight[:1], bias[:1], form=mu_form, **bound)
+    scale = make_rows("arm.out.weight", weight[1:], bias[1:], form=scale_form, **bound)
+    contexts = np.array(CONTEXT_ORDER[: arch.num_contexts], np.int64)
+    return Arm(pack(*hidden, mu, scale), contexts, arch.ifce_features)
+
+
+def _load_ifce(arch: Architecture, params: _Parameters) -> dict[int, Stack]:
+    loaded = {}
+    for index in range(len(arch.grids)):
+        if ifce_sources(arch, index):
+            e = params.exponent("ifce.weight")
+            rows = make_rows(
+                f"ifce.{index}.weight",
+                params.value(f"ifce.{index}.weight"),
+                params.aligned(f"ifce.{index}.bias", "ifce.bias", CONTEXT_FRAC + e),
+                form=(e, -CONTEXT_ACT_MAX, CONTEXT_ACT_MAX),
+                input_max=CONTEXT_ACT_MAX,
+                acc_max=ACC32_MAX,
+            )
+            loaded[index] = pack(rows)
+    return loaded
+
+
+def interpolation_taps(half: np.ndarray) -> np.ndarray:
+    """Taps of the even outputs, for inputs n - m/2 to n + m/2 - 1, from the half kernel (m,).
+
+    The input at distance 1/4 + i/2 gets half[m - 1 - i]; those of the odd outputs are the reverse,
+    for inputs n - m/2 + 1 to n + m/2.
+    """
+    m = half.size
+    places = [2 * j if j >= 0 else -2 * j - 1 for j in range(-m // 2, m // 2)]
+    return half[[m - 1 - place for place in places]]
+
+
+def _load_filters(
+    arch: Architecture, params: _Parameters, numerics: Numerics
+) -> tuple[dict[int, Stack], dict[int, Stack]]:
+    def rows(name: str, taps: np.ndarray) -> Rows:
+        form = (params.exponent("up"), -numerics.act_max, numerics.act_max)
+        bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
+        return make_rows(name, taps[None], 0, form=form, **bound)
+
+    up, pre = {}, {}
+    for level in up_stages(arch):
+        taps = interpolation_taps(params.value(f"up.{level}"))
+        up[level] = pack(rows(f"up.{level}", taps), rows(f"up.{level}", taps[::-1]))
+    for level in pre_levels(arch):
+        half = params.value(f"pre.{level}")
+        pre[level] = pack(rows(f"pre.{level}", np.concatenate([half, half[-2::-1]])))
+    return up, pre
+
+
+def _load_time_filter(
+    params: _Parameters, index: int, layer: Layer, numerics: Numerics
+) -> TimeFilter:
+    name = f"temporal.{index}.taps"
+    taps = params.value(name)
+    form = (params.exponent("temporal.weight"), -numerics.act_max, numerics.act_max)
+    bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
+    first_lag = 0 if layer.causal else -(layer.kernel_time // 2)
+    rows = pack(make_rows(name, taps, 0, form=form, **bound))
+    return TimeFilter(rows, first_lag, taps.shape[1])
+
+
+def _load_gate(params: _Parameters, index: int, numerics: Numerics) -> np.ndarray:
+    gate, e = params.value(f"temporal.{index}.gate"), params.exponent("temporal.bias")
+    form = (e, -numerics.act_max, numerics.act_max)
+    bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
+    make_rows(f"temporal.{index}.gate", gate[:, None], 0, form=form, **bound)
+    return gate.astype(sum_dtype(numerics))
+
+
+def _load_modulated(
+    params: _Parameters, index: int, layer: Layer, inputs: int, numerics: Numerics
+) -> Modulated:
+    name, weight = f"temporal.{index}", params.value(f"temporal.{index}.weight")
+    code_map, code_exponent = np.zeros((inputs, 0), np.int64), BAKED_FRAC
+    if layer.code:
+        code_map = params.value(f"{name}.code_map")
+        code_exponent = params.exponent("temporal.code")
+    modulated = Modulated(
+        name=f"{name}.weight",
+        weight=weight.reshape(*weight.shape[:2], -1),
+        weight_exponent=params.exponent("temporal.weight"),
+        code_map=code_map,
+        code_exponent=code_exponent,
+        bias=params.aligned(f"{name}.bias", "temporal.bias", numerics.feature_frac + BAKED_FRAC),
+        demod=layer.demod,
+        form=(BAKED_FRAC, 0 if layer.relu else -numerics.act_max, numerics.act_max),
+        input_max=numerics.act_max,
+        acc_max=numerics.acc_max,
+    )
+    bake_codes(modulated, np.zeros((0, code_map.shape[1]), np.int64))
+    return modulated
+
+
+def _load_convolution(
+    params: _Parameters, index: int, layer: Layer, inputs: int, numerics: Numerics
+) -> Convolution:
+    name = f"temporal.{index}"
+    if layer.kind == "adaptive":
+        rows = _load_modulated(params, index, layer, inputs, numerics)
+    else:
+        weight, e = params.value(f"{name}.weight"), params.exponent("temporal.weight")
+        bias = params.aligned(f"{name}.bias", "temporal.bias", numerics.feature_frac + e)
+        groups = layer.groups or inputs
+        rows = pack(
+            *(
+                make_rows(
+                    f"{name}.weight",
+                    weight_of_group.reshape(len(weight_of_group), -1),
+                    bias_of_group,
+                    form=(e, 0 if layer.relu else -numerics.act_max, numerics.act_max),
+                    input_max=numerics.act_max,
+                    acc_max=numerics.acc_max,
+                )
+                for weight_of_group, bias_of_group in zip(
+                    np.split(weight, groups), np.split(bias, groups), strict=True
+                )
+            )
+        )
+    gate = _load_gate(params, index, numerics) if layer.gate else None
+    return Convolution(layer, rows, gate, params.exponent("temporal.bias"))
+
+
+def _load_temporal(
+    arch: Architecture, params: _Parameters, numerics: Numerics
+) -> tuple[TimeFilter | Convolution, ...]:
+    return tuple(
+        _load_time_filter(params, index, layer, numerics)
+        if layer.kind == "ck"
+        else _load_convolution(params, index, layer, temporal_inputs(arch, index), numerics)
+        for index, layer in enumerate(arch.temporal)
+    )
+
+
+def _identity(layer: Layer, inputs: int, exponent: int) -> np.ndarray:
+    """Weights of the identity path of a residual layer, (out, in * kernel^2)."""
+    identity = np.zeros((layer.out, inputs, layer.kernel_space**2), np.int64)
+    identity[range(layer.out), range(layer.out), layer.kernel_space**2 // 2] = 1 << exponent
+    return identity.reshape(layer.out, -1)
+
+
+def _load_synthesis(
+    arch: Architecture, params: _Parameters, numerics: Numerics
+) -> tuple[tuple[Rows, ...], Rows]:
+    bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
+
+    def rows(name: str, group: str, in_frac: int, *, low: int, residual: np.ndarray | int) -> Rows:
+        weight, e = params.value(f"{name}.weight"), params.exponent(group)
+        return make_rows(
+            f"{name}.weight",
+            weight.reshape(weight.shape[0], -1),
+            params.aligned(f"{name}.bias", "synth.bias", in_frac + e),
+            form=(in_frac + e - numerics.synth_frac, low, numerics.act_max),
+            residual=residual,
+            **bound,
+        )
+
+    loaded, inputs = [], arch.num_inputs
+    for i, layer in enumerate(arch.synthesis):
+        group = "synth_in.weight" if i == 0 else "synth.weight"
+        in_frac = numerics.feature_frac if i == 0 else numerics.synth_frac
+        is_residual = layer.kind == "residual"
+        residual = _identity(layer, inputs, params.exponent(group)) if is_residual else 0
+        low = 0 if layer.relu else -numerics.act_max
+        loaded.append(rows(f"synth.{i}", group, in_frac, low=low, residual=residual))
+        inputs = layer.out
+    stab = rows(
+        "synth.stab", "synth_in.weight", numerics.feature_frac, low=-numerics.act_max, residual=0
+    )
+    return tuple(loaded), stab
+
+
+def load_network(network: Network, numerics: Numerics) -> Program:
+    """Make the program of `network`: integers aligned, every accumulator bound checked.
+
+    Raises:
+        BitstreamError: an exponent or value outside its range, or a row of weights whose
+            accumulator could leave its type; the message names the tensor.
+    """
+    arch, params = network.arch, _Parameters(network)
+    up, pre = _load_filters(arch, params, numerics)
+    synthesis, stab = _load_synthesis(arch, params, numerics)
+    return Program(
+        arch=arch,
+        numerics=numerics,
+        arm=_load_arm(arch, params),
+        ifce=_load_ifce(arch, params),
+        up=up,
+        pre=pre,
+        temporal=_load_temporal(arch, params, numerics),
+        synthesis=synthesis,
+        stab=stab,
+    )
+
+
+def check_network(network: Network, numerics: Numerics) -> str | None:
+    """Why `network` is not legal, or None if it is: `load_network` without the exception."""
+    try:
+        load_network(network, numerics)
+    except BitstreamError as error:
+        return str(error)
+    return None

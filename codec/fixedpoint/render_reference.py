@@ -1,0 +1,349 @@
+"""Plain twins of the picture path, straight from the parameters, in numpy int64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from codec.arch import (
+    Architecture,
+    Grid,
+    Numerics,
+    grid_shape,
+    num_codes,
+    slice_of,
+    temporal_at,
+)
+from codec.bitstream.elements import Network
+from codec.bitstream.tables import load_tables
+from codec.fixedpoint.formats import align, rshift, sat
+from codec.media.frames import PixelFormat
+
+
+def _sum(values: np.ndarray, numerics: Numerics) -> np.ndarray:
+    """An accumulator, which must keep its bound."""
+    assert np.abs(values).max() <= numerics.acc_max, "an accumulator leaves its bound"
+    return values
+
+
+def _tap(planes: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
+    """`planes` at `places` of an axis, replicated outside."""
+    return np.take(planes, np.clip(places, 0, planes.shape[axis] - 1), axis=axis)
+
+
+def interpolate_reference(
+    plane: np.ndarray, half: np.ndarray, e: int, *, shape: tuple[int, int], numerics: Numerics
+) -> np.ndarray:
+    """x2 interpolation of a plane (h, w), vertical then horizontal, cropped to `shape`."""
+    m = half.size
+    values = plane.astype(np.int64)
+    for axis in (0, 1):
+        n = np.arange(values.shape[axis])
+        phases = []
+        for parity, lags in ((0, range(-m // 2, m // 2)), (1, range(1 - m // 2, m // 2 + 1))):
+            acc = 0
+            for j in lags:
+                # In quarters of an input sample: distance 1 + 2 i has tap m - 1 - i.
+                quarters = abs(4 * j + 1) if parity == 0 else abs(4 * j - 1)
+                acc = acc + half[m - 1 - (quarters - 1) // 2] * _tap(values, axis, n + j)
+            phases.append(sat(rshift(_sum(acc, numerics), e), numerics.act_max))
+        values = np.stack(phases, axis=axis + 1).reshape(
+            (-1, values.shape[1]) if axis == 0 else (values.shape[0], -1)
+        )
+    return values[: shape[0], : shape[1]]
+
+
+def filter_reference(
+    plane: np.ndarray, half: np.ndarray, e: int, *, numerics: Numerics
+) -> np.ndarray:
+    """Symmetric filter of a plane (h, w), vertical then horizontal."""
+    reach = half.size - 1
+    values = plane.astype(np.int64)
+    for axis in (0, 1):
+        n = np.arange(values.shape[axis])
+        acc = sum(
+            half[reach - abs(j)] * _tap(values, axis, n + j) for j in range(-reach, reach + 1)
+        )
+        values = sat(rshift(_sum(acc, numerics), e), numerics.act_max)
+    return values
+
+
+def filter_time_reference(
+    planes: np.ndarray, taps: np.ndarray, e: int, *, causal: bool, numerics: Numerics
+) -> np.ndarray:
+    """Depthwise filter along time on (T, C, h, w); frames outside read zero."""
+    frames, out = len(planes), np.zeros(planes.shape, np.int64)
+    for t in range(frames):
+        for index in range(taps.shape[1]):
+            frame = t - (index if causal else index - taps.shape[1] // 2)
+            if 0 <= frame < frames:
+                out[t] += taps[:, index, None, None] * planes[frame].astype(np.int64)
+    return sat(rshift(_sum(out, numerics), e), numerics.act_max)
+
+
+def convolve_reference(
+    planes: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    *,
+    frame: int,
+    groups: int,
+    dilation: int,
+    numerics: Numerics,
+) -> np.ndarray:
+    """Accumulators (out, h, w) of one frame of a convolution on (T, C, h, w), replicate padding."""
+    outputs, per_group, *kernel = weight.shape
+    values = planes.astype(np.int64)
+    acc = np.broadcast_to(bias[:, None, None], (outputs, *planes.shape[2:])).astype(np.int64)
+    for k, dy, dx in np.ndindex(*kernel):
+        place = [(i - size // 2) * dilation for i, size in zip((k, dy, dx), kernel, strict=True)]
+        shifted = values[min(max(frame + place[0], 0), len(planes) - 1)]
+        shifted = _tap(shifted, 1, np.arange(planes.shape[2]) + place[1])
+        shifted = _tap(shifted, 2, np.arange(planes.shape[3]) + place[2])
+        for o in range(outputs):
+            first = o // (outputs // groups) * per_group
+            part = shifted[first : first + per_group]
+            acc[o] += (weight[o, :, k, dy, dx, None, None] * part).sum(axis=0)
+    return _sum(acc, numerics)
+
+
+def bake_reference(
+    weight: np.ndarray,
+    e: int,
+    *,
+    code_map: np.ndarray,
+    code_exponent: int,
+    code: Sequence[int],
+    demod: bool,
+) -> np.ndarray:
+    """Weights (out, in, ...) modulated by a code, Q12, with Python's unbounded integers."""
+    scale = []
+    for row in code_map.tolist():
+        m = sum(a * int(z) for a, z in zip(row, code, strict=True))
+        scale.append(sat(4096 + rshift(m, 2 * code_exponent - 12), 32767))
+    baked = np.zeros(weight.shape, np.int64)
+    for o, of_output in enumerate(weight.astype(np.int64)):
+        p = [int(w) * scale[i] for (i, *_), w in np.ndenumerate(of_output)]
+        if demod:
+            k = max(0, max(abs(v) for v in p).bit_length() - 15)
+            p = [v >> k for v in p]
+            r = max(1, math.isqrt(sum(v * v for v in p)))
+            p = [(2 * v * 4096 + r) // (2 * r) for v in p]
+        else:
+            p = [sat(rshift(v, e), 32767) for v in p]
+        baked[o] = np.array(p).reshape(of_output.shape)
+    return baked
+
+
+def temporal_reference(
+    network: Network,
+    index: int,
+    planes: np.ndarray,
+    codes: Mapping[str, np.ndarray],
+    *,
+    numerics: Numerics,
+) -> np.ndarray:
+    """Temporal layer number `index` on (T, C, h, w)."""
+    layer, name = network.arch.temporal[index], f"temporal.{index}"
+    values, e = network.values, network.exponents["temporal.weight"]
+    limit, frac = numerics.act_max, numerics.feature_frac
+    if layer.kind == "ck":
+        taps = values[f"{name}.taps"].astype(np.int64)
+        return filter_time_reference(planes, taps, e, causal=layer.causal, numerics=numerics)
+    eb = network.exponents["temporal.bias"]
+    frames, channels = planes.shape[:2]
+    out = np.zeros((frames, layer.out, *planes.shape[2:]), np.int64)
+    for t in range(frames):
+        weight, exponent = values[f"{name}.weight"].astype(np.int64), e
+        if layer.kind == "adaptive":
+            exponent = 12
+            code_map = values.get(f"{name}.code_map", np.zeros((channels, 0), np.int64))
+            code = np.zeros(layer.code, np.int64)
+            if num_codes(layer, frames) > 1 and t >= layer.every:
+                code = codes[f"{name}.codes"][t // layer.every - 1]
+            weight = bake_reference(
+                weight,
+                e,
+                code_map=code_map,
+                code_exponent=network.exponents.get("temporal.code", 12),
+                code=code,
+                demod=layer.demod,
+            )
+        bias = align(values[f"{name}.bias"].astype(np.int64), eb, frac + exponent)
+        acc = convolve_reference(
+            planes,
+            weight,
+            bias,
+            frame=t,
+            groups=layer.groups or channels,
+            dilation=layer.dilation,
+            numerics=numerics,
+        )
+        out[t] = sat(rshift(acc, exponent), limit)
+    if layer.relu:
+        out = np.maximum(out, 0)
+    if layer.gate:
+        gate = values[f"{name}.gate"].astype(np.int64)[:, None, None]
+        out = sat(rshift(_sum(gate * out, numerics), eb), limit)
+    return sat(planes + out, limit) if layer.res else out
+
+
+def synthesis_reference(
+    network: Network, features: np.ndarray, noise: np.ndarray | None, *, numerics: Numerics
+) -> np.ndarray:
+    """Synthesis with its stabiliser on features (C, H, W) of one frame."""
+    arch, exponents, limit = network.arch, network.exponents, numerics.act_max
+    values = {name: q.astype(np.int64) for name, q in network.values.items()}
+
+    def apply(name: str, e: int, frac: int, planes: np.ndarray, residual: np.ndarray | int):
+        weight = values[f"{name}.weight"][:, :, None]
+        bias = align(values[f"{name}.bias"], exponents["synth.bias"], frac + e)
+        acc = convolve_reference(
+            planes[None], weight, bias, frame=0, groups=1, dilation=1, numerics=numerics
+        )
+        acc = _sum(acc + residual, numerics)
+        return sat(rshift(acc, frac + e - numerics.synth_frac), limit)
+
+    e_in, frac = exponents["synth_in.weight"], numerics.feature_frac
+    stab = apply("synth.stab", e_in, frac, features, 0)
+    x = (features if noise is None else np.concatenate([features, noise])).astype(np.int64)
+    for i, layer in enumerate(arch.synthesis):
+        e = e_in if i == 0 else exponents["synth.weight"]
+        residual = x << e if layer.kind == "residual" else 0
+        x = apply(f"synth.{i}", e, frac, x, residual)
+        x = np.maximum(x, 0) if layer.relu else x
+        frac = numerics.synth_frac
+    return sat(x + stab, limit)
+
+
+def _hash_reference(*values: int) -> int:
+    state = 0
+    for value in values:
+        state = ((state ^ value) + 0x9E3779B9) % 2**32
+        state ^= state >> 16
+        state = state * 0x85EBCA6B % 2**32
+        state ^= state >> 13
+        state = state * 0xC2B2AE35 % 2**32
+        state ^= state >> 16
+    return state
+
+
+def noise_reference(
+    levels: Sequence[int], *, seed: int, frame: int, height: int, width: int, numerics: Numerics
+) -> np.ndarray:
+    """Planes of common randomness (C, H, W)."""
+    gauss = load_tables().gauss_q6
+    out = np.zeros((len(levels), height, width), np.int64)
+    for c, y, x in np.ndindex(*out.shape):
+        value = _hash_reference(seed, frame, c, y >> levels[c], x >> levels[c]) >> 24
+        out[c, y, x] = int(gauss[value]) << (numerics.feature_frac - 6)
+    return out
+
+
+def _stack(
+    network: Network,
+    latents: Sequence[np.ndarray],
+    codes: Mapping[str, np.ndarray],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    numerics: Numerics,
+) -> tuple[list[np.ndarray], list[int]]:
+    """All feature channels, each (T, H, W), and the level of the grid that each came from."""
+    arch, e = network.arch, network.exponents.get("up", 0)
+    # One entry a channel: (place of its block, level, its planes in all frames).
+    channels: list[tuple[int, int, np.ndarray]] = []
+    for level in range(arch.max_level, -1, -1):
+        shape = grid_shape(Grid(level), height, width)
+        if level < arch.max_level:
+            half = network.values[f"up.{level}"].astype(np.int64)
+            channels = [
+                (
+                    block,
+                    of,
+                    _each(interpolate_reference, x, half, e, shape=shape, numerics=numerics),
+                )
+                for block, of, x in channels
+            ]
+        for index, grid in enumerate(arch.grids):
+            if grid.hyper or grid.level != level:
+                continue
+            slices = [slice_of(grid, t) for t in range(num_frames)]
+            x = latents[index][slices].astype(np.int64) << numerics.feature_frac
+            x = sat(x, numerics.act_max)
+            if f"pre.{level}" in network.values:
+                half = network.values[f"pre.{level}"].astype(np.int64)
+                x = _each(filter_reference, x, half, e, numerics=numerics)
+            channels.append((-grid.time_stride or -1000, level, x))
+        for index in temporal_at(arch, level):
+            planes = np.stack([x for _, _, x in sorted(channels, key=lambda c: c[0])], axis=1)
+            planes = temporal_reference(network, index, planes, codes, numerics=numerics)
+            channels = [(-1, 0, planes[:, c]) for c in range(planes.shape[1])]
+    channels.sort(key=lambda c: c[0])
+    return [x for _, _, x in channels], [level for _, level, _ in channels]
+
+
+def _each(function, planes: np.ndarray, *args, **options) -> np.ndarray:
+    return np.stack([function(plane, *args, **options) for plane in planes])
+
+
+def channel_levels_reference(arch: Architecture) -> list[int]:
+    """Level of each feature channel, from the definition of the blocks."""
+    last = min((layer.level for layer in arch.temporal), default=arch.max_level + 1)
+    outputs = [0] * arch.temporal[-1].out if arch.temporal else []
+    finer = [grid for grid in arch.latent_grids if grid.level < last]
+    slow = sorted(
+        (grid for grid in finer if grid.time_stride != 1),
+        key=lambda g: (-g.time_stride or -1000, -g.level),
+    )
+    dynamic = sorted(grid.level for grid in finer if grid.time_stride == 1)[::-1]
+    return [grid.level for grid in slow] + outputs + dynamic
+
+
+def render_reference(
+    network: Network,
+    latents: Sequence[np.ndarray],
+    codes: Mapping[str, np.ndarray],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    noise_seed: int,
+    numerics: Numerics,
+) -> np.ndarray:
+    """Twin of `codec.fixedpoint.render.render`: (T, C_out, H, W) int64."""
+    size = {"height": height, "width": width, "numerics": numerics}
+    channels, levels = _stack(network, latents, codes, num_frames=num_frames, **size)
+    frames = []
+    for t in range(num_frames):
+        features = np.stack([x[t] for x in channels])
+        noise = None
+        if network.arch.common_randomness:
+            noise = noise_reference(levels, seed=noise_seed, frame=t, **size)
+        frames.append(synthesis_reference(network, features, noise, numerics=numerics))
+    return np.stack(frames)
+
+
+def frames_reference(
+    channels: np.ndarray, pixel_format: PixelFormat, *, numerics: Numerics
+) -> list[np.ndarray]:
+    """Twin of `codec.fixedpoint.pictures.frames_from_channels`, one sample at a time."""
+    height, width = channels.shape[1:]
+    peak = 2**pixel_format.coded_depth - 1
+    planes = []
+    for number, shape in enumerate(pixel_format.plane_shapes(height, width)):
+        dy, dx = pixel_format.chroma_shifts if number in (1, 2) else (0, 0)
+        plane = np.zeros(shape, np.int64)
+        for y, x in np.ndindex(*shape):
+            rows = [min((y << dy) + i, height - 1) for i in range(1 << dy)]
+            columns = [min((x << dx) + i, width - 1) for i in range(1 << dx)]
+            total = sum(int(channels[number, row, column]) for row in rows for column in columns)
+            value = rshift(total * peak, numerics.synth_frac + dy + dx)
+            plane[y, x] = min(max(value, 0), peak)
+        if pixel_format.depth == 16:
+            plane = (plane * 65535 + 8191) // 16383
+        planes.append(plane)
+    return planes
