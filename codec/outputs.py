@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -17,6 +18,8 @@ from codec.errors import CodecError, OutputError, OutputExistsError, UsageError
 # Only a killed process leaves a file with this in its name behind; it can be removed.
 MARK = ".modcodec-part-"
 STDIO = "-"
+
+_NUMBER = re.compile(r"%(0[0-9]{1,2})?d")
 
 
 class Existing(enum.Enum):
@@ -57,6 +60,11 @@ def may_write(target: str, existing: Existing) -> bool:
     raise OutputExistsError(f"{target}: exists already; -y overwrites it, -n skips it")
 
 
+def is_numbered(target: str | os.PathLike) -> bool:
+    """Whether a name like frame%04d.png stands for one file a frame."""
+    return _NUMBER.search(os.path.basename(target)) is not None
+
+
 def refuse_same_file(source: str, target: str) -> None:
     """Raise UsageError if writing `target` would destroy `source`."""
     if STDIO in (source, target) or not os.path.exists(source) or not os.path.exists(target):
@@ -66,16 +74,18 @@ def refuse_same_file(source: str, target: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_output(target: str, existing: Existing) -> Iterator[Path]:
+def atomic_output(target: str, existing: Existing, *, suffix: str = "") -> Iterator[Path]:
     """Give a path to write to; when the block ends well, what was written becomes `target`.
+
+    The path ends like `target`, or in `suffix` where that is standard output or a device.
 
     On any exception, a signal that raises one included, nothing is left behind. Standard output and
     devices receive the bytes when the block has ended. A `target` with `%04d` in it stands for
     numbered files: they are written into a folder beside it and renamed one by one.
     """
     if target == STDIO or _is_device(Path(target)):
-        manager = _forwarded(target)
-    elif "%" in Path(target).name:
+        manager = _forwarded(target, suffix or Path(target).suffix)
+    elif is_numbered(target):
         manager = _many_files(Path(target), existing)
     else:
         manager = _one_file(Path(os.path.realpath(target)), existing)
@@ -120,9 +130,9 @@ def _many_files(pattern: Path, existing: Existing) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _forwarded(target: str) -> Iterator[Path]:
+def _forwarded(target: str, suffix: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="modcodec-") as folder:
-        part = Path(folder, "output" + Path(target).suffix)
+        part = Path(folder, f"output{suffix}")
         yield part
         with part.open("rb") as source:
             if target == STDIO:
@@ -134,7 +144,11 @@ def _forwarded(target: str) -> Iterator[Path]:
 
 
 def _is_taken(path: Path) -> bool:
-    return os.path.lexists(path)
+    if not is_numbered(path):
+        return os.path.lexists(path)
+    before, _, after = _NUMBER.split(path.name, maxsplit=1)
+    names = re.compile(f"{re.escape(before)}[0-9]+{re.escape(after)}")
+    return any(names.fullmatch(name) for name in os.listdir(path.parent))
 
 
 def _is_device(path: Path) -> bool:

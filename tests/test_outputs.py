@@ -92,6 +92,8 @@ def test_numbered_files_move_together(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError), atomic_output(pattern, REFUSE) as part:
         Path(str(part) % 2).write_bytes(b"other")
     assert (tmp_path / "f02.png").read_bytes() == b"\x02"
+    assert not may_write(pattern, SKIP)
+    assert may_write(str(tmp_path / "f%02d.jpg"), REFUSE)
     assert len(_names(tmp_path)) == 3
 
 
