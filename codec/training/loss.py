@@ -17,7 +17,8 @@ class Distortion:
     """Mean squared error of samples on [0, 1] as the encoder optimises it.
 
     RGB and grey: mean over planes; YUV: (4 Y + U + V) / 6. With alpha, colour counts where
-    alpha > 0 and the error of alpha is added with weight 1/3.
+    alpha > 0 (a chroma sample where any alpha that it covers is), and the error of alpha is added
+    with weight 1/3.
     """
 
     def __init__(self, frames: Sequence[Frame], fmt: PixelFormat, device: torch.device) -> None:
@@ -32,22 +33,33 @@ class Distortion:
         colour = fmt.num_planes - fmt.alpha
         luma_first = fmt.layout.startswith("yuv")
         self.weights = [4 / 6, 1 / 6, 1 / 6] if luma_first else [1 / colour] * colour
-        mask = (self.targets[-1] > 0).float() if fmt.alpha else None
-        self.mask = None if mask is None else mask / mask.mean().clamp(min=1e-6)
+        self.masks = _visible_masks(self.targets[-1], fmt) if fmt.alpha else [None] * colour
 
     def __call__(self, channels: Tensor) -> Tensor:
         """(T, C, H, W) samples at luma resolution -> the error, a scalar."""
         total = channels.new_zeros(())
-        for i, weight in enumerate(self.weights):
+        for i, (weight, mask) in enumerate(zip(self.weights, self.masks, strict=True)):
             plane = channels[:, i]
             if i and self.format.chroma_shifts != (0, 0):
                 plane = box_mean(plane, *self.format.chroma_shifts)
             error = (plane - self.targets[i]) ** 2
-            total = total + weight * (error if self.mask is None else error * self.mask).mean()
+            total = total + weight * (error if mask is None else error * mask).mean()
         if self.format.alpha:
             error = F.mse_loss(channels[:, -1], self.targets[-1])
             total = total + ALPHA_WEIGHT * error
         return total
+
+
+def _visible_masks(alpha: Tensor, fmt: PixelFormat) -> list[Tensor]:
+    """For each colour plane, (T, h, w) weights of mean 1 a frame, 0 where alpha (T, H, W) hides."""
+    opaque = (alpha > 0).float()
+    down_y, down_x = fmt.chroma_shifts
+    chroma = F.max_pool2d(opaque.unsqueeze(1), (1 << down_y, 1 << down_x), ceil_mode=True)
+    luma, chroma = (
+        mask / mask.mean((1, 2), keepdim=True).clamp(min=1e-9)
+        for mask in (opaque, chroma.squeeze(1))
+    )
+    return [luma, *[chroma] * (fmt.num_planes - 2)]
 
 
 def box_mean(plane: Tensor, down_y: int, down_x: int) -> Tensor:
