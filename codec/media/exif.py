@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 PREFIX = b"Exif\0\0"
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _SHORT = 3
 UPRIGHT = 1
 
@@ -59,6 +59,6 @@ def _orientation_place(block: bytes) -> tuple[int, str] | None:
     last = min(start + 2 + 12 * count, len(block) - 11)
     for entry in range(start + 2, last, 12):
         tag, kind = struct.unpack_from(endian + "HH", block, entry)
-        if tag == _ORIENTATION_TAG and kind == _SHORT:
+        if tag == ORIENTATION_TAG and kind == _SHORT:
             return entry + 8, endian
     return None

@@ -88,7 +88,9 @@ def _with_display(entry: bytes, shape: Fraction) -> bytes:
         if identifier not in (_TRACK_NAME, _VOID):
             parts.append(_element(identifier, payload))
     changed = b"".join(parts)
-    return changed + _element(_VOID, bytes(len(entry) - len(changed) - 2))
+    filled = changed + _element(_VOID, bytes(len(entry) - len(changed) - 2))
+    assert len(filled) == len(entry)
+    return filled
 
 
 def _display(shape: Fraction) -> bytes:

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ import numpy as np
 from codec.errors import CodecError, InputError, OutputError
 from codec.media import exif, png
 from codec.media.convert import RGB_COLOUR, as_picture
+from codec.media.deep_stills import deep_png, is_deep, read_deep
 from codec.media.files import checked_input, reason
 from codec.media.frames import Clip, ClipInfo, Colour, Frame, PixelFormat
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_CONVERTED_MODES = ("CMYK", "LAB", "HSV", "YCbCr")
 _JPEG = {"quality": 95, "subsampling": 0}
 # Saving options by extension, and whether a file can have alpha and 16-bit grey.
 _WRITERS: dict[str, tuple[dict[str, Any], bool, bool]] = {
@@ -66,7 +68,8 @@ def read_still(source: str | os.PathLike | bytes, *, name: str | None = None) ->
     """The first picture of a file, or of the bytes of one (which `name` stands for in messages).
 
     Samples come as grey or RGB of 8 or 16 bit, with alpha where the file has transparency; palettes
-    are expanded, CMYK and the like become RGB. The EXIF orientation is applied and its tag reset.
+    are expanded, CMYK and the like become RGB, AVIF is read at 8 bit. The EXIF orientation is
+    applied and its tag reset.
     Raises InputError for what cannot be read.
     """
     if not isinstance(source, bytes):
@@ -128,41 +131,44 @@ def _read(data: bytes, name: str) -> Clip:
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        return _clip(*_samples_from_ffmpeg(data, name), {}, ())
+        return _clip(*read_deep(data, name))
     with image:
+        # Pillow turns TIFF pictures upright itself, and forgets that they were not, as it loads.
+        turn = image.getexif().get(exif.ORIENTATION_TAG, 1) if image.format == "TIFF" else 1
         image.load()
         metadata = _metadata(image)
-        if png.is_deep_colour(data):
-            layout, planes = _samples_from_ffmpeg(data, name)
+        if is_deep(data, image.format, image.mode):
+            pixel_format, planes = read_deep(data, name)
+            planes = tuple(exif.upright(plane, turn) for plane in planes)
             notes: tuple[str, ...] = ()
         else:
-            layout, planes, notes = _samples_from_pillow(data, image, name)
-    if notes:
-        metadata.pop("icc", None)
-    return _clip(layout, planes, metadata, notes, png.stated_colour(data))
+            pixel_format, planes, notes = _samples(data, image, name)
+    clip = _clip(pixel_format, planes, metadata, png.stated_colour(data))
+    return replace(clip, notes=notes)
 
 
 def _clip(
     pixel_format: PixelFormat,
     planes: tuple[np.ndarray, ...],
-    metadata: dict[str, bytes],
-    notes: tuple[str, ...],
+    metadata: dict[str, bytes] | None = None,
     colour: Colour | None = None,
 ) -> Clip:
-    turn = exif.orientation(metadata.get("exif", b""))
-    planes = tuple(exif.upright(plane, turn) for plane in planes)
+    metadata = dict(metadata or {})
     if "exif" in metadata:
+        turn = exif.orientation(metadata["exif"])
+        planes = tuple(exif.upright(plane, turn) for plane in planes)
         metadata["exif"] = exif.with_upright_orientation(metadata["exif"])
     height, width = planes[0].shape
     if colour is None or pixel_format.layout == "gray":
         colour = RGB_COLOUR if pixel_format.layout == "rgb" else Colour(full_range=True)
     info = ClipInfo(pixel_format, width, height, is_still=True, colour=colour)
-    return Clip(info, iter([Frame(planes)]), num_frames=1, metadata=metadata, notes=notes)
+    return Clip(info, iter([Frame(planes)]), num_frames=1, metadata=metadata)
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
     found = {
-        "icc": image.info.get("icc_profile"),
+        # A profile of CMYK or Lab says nothing about the RGB that such pictures become.
+        "icc": None if image.mode in _CONVERTED_MODES else image.info.get("icc_profile"),
         "exif": exif.bare(image.info.get("exif") or _text_exif(image)),
         "xmp": image.info.get("xmp"),
     }
@@ -180,7 +186,7 @@ def _text_exif(image: Image.Image) -> bytes:
         return b""
 
 
-def _samples_from_pillow(
+def _samples(
     data: bytes, image: Image.Image, name: str
 ) -> tuple[PixelFormat, tuple[np.ndarray, ...], tuple[str, ...]]:
     mode = _target_mode(image.mode, image.has_transparency_data, name)
@@ -190,7 +196,7 @@ def _samples_from_pillow(
             raise InputError(f"{name}: samples of 32 bit are not supported; convert to 16 bit")
         samples = samples.astype(np.uint16)
     notes = ()
-    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
+    if image.mode in _CONVERTED_MODES:
         notes = (f"converted from {image.mode} to RGB; its ICC profile, if any, is left out",)
     layout = "gray" if mode in ("L", "LA", "I", "I;16") else "rgb"
     depth = 16 if samples.dtype == np.uint16 else 8
@@ -221,27 +227,6 @@ def _pixels(data: bytes, image: Image.Image, mode: str) -> np.ndarray:
         return np.asarray(image.convert(mode))
 
 
-def _samples_from_ffmpeg(data: bytes, name: str) -> tuple[PixelFormat, tuple[np.ndarray, ...]]:
-    """Grey or RGB samples at the depth that the file has."""
-    import av
-
-    from codec.media.planes import PACKINGS, planes_of, readable_name, resampled
-
-    if data.startswith(png.SIGNATURE) and not png.is_complete(data):
-        raise InputError(f"{name}: the picture is truncated")
-    try:
-        with av.open(io.BytesIO(data), options={"err_detect": "crccheck+explode"}) as container:
-            frame = next(container.decode(video=0))
-            target = readable_name(frame.format)
-            planes = planes_of(frame if target == frame.format.name else resampled(frame, target))
-    except (av.error.FFmpegError, IndexError, StopIteration) as error:
-        raise InputError(f"{name}: not a picture that can be read: {reason(error)}") from error
-    pixel_format = PACKINGS[target].pixel_format
-    if pixel_format.layout not in ("gray", "rgb"):
-        raise InputError(f"{name}: not a still picture")
-    return pixel_format, planes
-
-
 def _check_writable(pixel_format: PixelFormat, extension: str) -> None:
     if extension not in _WRITERS:
         known = " ".join(STILL_EXTENSIONS)
@@ -260,24 +245,8 @@ def _check_writable(pixel_format: PixelFormat, extension: str) -> None:
 
 def _png(pixel_format: PixelFormat, frame: Frame) -> bytes:
     if pixel_format.depth == 16 and pixel_format.num_planes > 1:
-        return _deep_png(pixel_format, frame)
+        return deep_png(frame.planes)
     return _saved(frame, ".png", {})
-
-
-def _deep_png(pixel_format: PixelFormat, frame: Frame) -> bytes:
-    from fractions import Fraction
-
-    import av
-
-    from codec.media.planes import frame_of
-
-    name = {2: "ya16be", 3: "rgb48be", 4: "rgba64be"}[pixel_format.num_planes]
-    picture = frame_of(frame.planes, name)
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, name
-    encoder.time_base = Fraction(1, 25)
-    packets = [*encoder.encode(picture), *encoder.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
 
 
 def _saved(frame: Frame, extension: str, metadata: dict[str, bytes]) -> bytes:
