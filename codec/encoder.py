@@ -28,10 +28,10 @@ from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import to_arrays
 from codec.freeze.search import Frozen, Target, freeze
 from codec.layers.quantizers import hard_round
-from codec.media.sources import open_source
-from codec.media.y4m import read_y4m
 from codec.media.frames import Clip, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
+from codec.media.sources import open_source
+from codec.media.y4m import read_y4m
 from codec.options import EncodeOptions, EncodeReport, Progress
 from codec.segments import cut_frames, segment_length
 from codec.training.trainer import Cost, Task, Trainer
