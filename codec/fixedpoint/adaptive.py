@@ -81,17 +81,14 @@ def bake(layer: Modulated, code: np.ndarray) -> Rows:
     )
 
 
-def bake_codes(layer: Modulated, codes: np.ndarray) -> list[Stack]:
-    """A stack of one layer for the zero code, then those of `codes` (count, code).
+def bake_numbered(layer: Modulated, codes: np.ndarray, number: int) -> Stack:
+    """The layer under code `number` of a segment: 0 is zero, the others are `codes` (count, code).
 
     Raises:
         BitstreamError: as `bake`, naming the code.
     """
-    zero = np.zeros((1, layer.code_map.shape[1]), np.int64)
-    baked = []
-    for number, code in enumerate(np.concatenate([zero, codes.astype(np.int64)])):
-        try:
-            baked.append(pack(bake(layer, code)))
-        except BitstreamError as error:
-            raise BitstreamError(f"{error} (code {number})") from error
-    return baked
+    code = codes[number - 1] if number else np.zeros(layer.code_map.shape[1], np.int64)
+    try:
+        return pack(bake(layer, code))
+    except BitstreamError as error:
+        raise BitstreamError(f"{error} (code {number})") from error

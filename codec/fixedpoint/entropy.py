@@ -37,6 +37,7 @@ from codec.fixedpoint.latent_store import (
     band_rows,
     coding_groups,
     ifce_places,
+    is_zero,
     new_store,
     store_latents,
 )
@@ -105,7 +106,7 @@ def encode_latents(
         partition: how the substreams are cut; they are coded in parallel.
     """
     assert all(np.abs(values).max() <= LATENT_MAX for values in latents)
-    present = tuple(bool(values.any()) for values in latents)
+    present = tuple(not is_zero(values) for values in latents)
     size = {"num_frames": num_frames, "height": height, "width": width}
     store = store_latents(program.arch, latents, **size)
     groups = coding_groups(program.arch, partition, num_frames=num_frames, present=present)
@@ -163,13 +164,14 @@ def decode_latents(
 ) -> list[np.ndarray]:
     """The latents of a segment, int16 (slices, h, w) of each grid in coding order.
 
-    Bands run in parallel, and with `split_frames` so do the frames.
+    Bands run in parallel, and with `split_frames` so do the frames. Grids that are absent come as
+    one zero seen everywhere, which takes no memory and cannot be written.
 
     Raises:
         BitstreamError: a substream that no encoder writes, or with bytes left over.
     """
     size = {"num_frames": num_frames, "height": height, "width": width}
-    store = new_store(program.arch, **size)
+    store = new_store(program.arch, present=grid_present, **size)
     features, laplace, columns = _Features(program, store), _laplace(), arm_columns(program.arm)
     parts = [np.frombuffer(part, np.uint8) for part in substreams]
     states = [new_decoder_state(part) for part in parts]
@@ -197,7 +199,10 @@ def decode_latents(
     for index, (state, data) in enumerate(zip(states, parts, strict=True)):
         if not is_exhausted(state, data):
             raise BitstreamError(f"substream {index}: bytes are left over after its last latent")
-    return [store.view(k).copy() for k in range(len(store.places))]
+    return [
+        store.view(k).copy() if is_present else store.view(k)
+        for k, is_present in enumerate(grid_present)
+    ]
 
 
 def _decode_is_empty(state: np.ndarray, data: np.ndarray) -> bool:
@@ -234,7 +239,7 @@ def latent_rate(
     rates = np.zeros(len(latents), np.int64)
     jobs = []
     for k in range(len(latents)) if grids is None else grids:
-        if latents[k].any():
+        if store.places[k].size:
             steps = [Step(k, number, 0) for number in range(store.places[k].slices)]
             rates[k], of_grid = _rate_jobs(store, steps, partition)
             jobs += of_grid

@@ -27,15 +27,19 @@ class LatentStore(NamedTuple):
     """All latents of a segment in one int16 array.
 
     A slice is (height + 4) rows of `stride` = width + 8 entries: four zero rows above it and four
-    zero columns at each side stand for the neighbours outside.
+    zero columns at each side stand for the neighbours outside. All slices of grids that are absent
+    share one area of zeros.
     """
 
     flat: np.ndarray
     places: tuple[GridPlace, ...]
 
     def view(self, index: int) -> np.ndarray:
-        """The latents of grid number `index`, (slices, h, w), to read and write."""
+        """The latents of grid number `index`, (slices, h, w); read-only for an absent one."""
         place = self.places[index]
+        if place.size == 0:
+            shape = (place.slices, place.height, place.width)
+            return np.broadcast_to(np.zeros((), np.int16), shape)
         whole = self.flat[place.base : place.base + place.slices * place.size]
         planes = whole.reshape(place.slices, -1, place.stride)
         side = CONTEXT_REACH_SIDE
@@ -50,25 +54,39 @@ class Step(NamedTuple):
     row: int
 
 
-def new_store(arch: Architecture, *, num_frames: int, height: int, width: int) -> LatentStore:
-    """A store in which every latent is zero."""
-    places, base = [], 0
-    for grid in arch.grids:
+def is_zero(latents: np.ndarray) -> bool:
+    """Whether all latents of a grid are zero; at once where it is one number seen everywhere."""
+    return not (latents if any(latents.strides) else latents[:1, :1, :1]).any()
+
+
+def new_store(
+    arch: Architecture, *, present: Sequence[bool], num_frames: int, height: int, width: int
+) -> LatentStore:
+    """A store in which every latent is zero, with room for those of the grids that are present."""
+    places, base, zeros = [], 0, 0
+    for grid, is_present in zip(arch.grids, present, strict=True):
         h, w = grid_shape(grid, height, width)
-        stride = w + 2 * CONTEXT_REACH_SIDE
+        stride, slices = w + 2 * CONTEXT_REACH_SIDE, grid.num_slices(num_frames)
         size = (h + CONTEXT_REACH_UP) * stride
-        places.append(GridPlace(base, size, stride, grid.num_slices(num_frames), h, w))
-        base += places[-1].slices * size
-    return LatentStore(np.zeros(base, np.int16), tuple(places))
+        places.append(GridPlace(base, size if is_present else 0, stride, slices, h, w))
+        if is_present:
+            base += slices * size
+        else:
+            zeros = max(zeros, size)
+    places = [place if place.size else place._replace(base=base) for place in places]
+    return LatentStore(np.zeros(base + zeros, np.int16), tuple(places))
 
 
 def store_latents(
     arch: Architecture, latents: Sequence[np.ndarray], *, num_frames: int, height: int, width: int
 ) -> LatentStore:
-    """A store with a copy of `latents`, one array (slices, h, w) a grid."""
-    store = new_store(arch, num_frames=num_frames, height=height, width=width)
+    """A store with a copy of `latents`, one array (slices, h, w) a grid; zero grids are absent."""
+    present = [not is_zero(values) for values in latents]
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    store = new_store(arch, present=present, **size)
     for index, values in enumerate(latents):
-        store.view(index)[...] = values
+        if present[index]:
+            store.view(index)[...] = values
     return store
 
 

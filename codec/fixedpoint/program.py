@@ -33,7 +33,7 @@ from codec.arch.numerics import (
 )
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
-from codec.fixedpoint.adaptive import BAKED_FRAC, Modulated, bake_codes
+from codec.fixedpoint.adaptive import BAKED_FRAC, Modulated, bake
 from codec.fixedpoint.affine import Rows, Stack, make_rows, pack
 from codec.fixedpoint.formats import align, sum_dtype
 
@@ -242,7 +242,7 @@ def _load_modulated(
         input_max=numerics.act_max,
         acc_max=numerics.acc_max,
     )
-    bake_codes(modulated, np.zeros((0, code_map.shape[1]), np.int64))
+    bake(modulated, np.zeros(layer.code, np.int64))
     return modulated
 
 

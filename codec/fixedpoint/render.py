@@ -25,6 +25,7 @@ def features(
     num_frames: int,
     height: int,
     width: int,
+    frames: range | None = None,
     threads: int = 1,
 ) -> Iterator[Features]:
     """Full-resolution features of each frame: what the synthesis reads beside noise.
@@ -33,13 +34,15 @@ def features(
         program: a checked network.
         latents: int16 (slices, h, w) of each grid, in coding order.
         codes: of the segment, by name (`codec.arch.segment_specs`).
+        frames: those that are wanted; None means all.
 
     Raises:
         BitstreamError: a code under which an accumulator could leave its type.
     """
-    size = {"num_frames": num_frames, "height": height, "width": width, "threads": threads}
-    low = temporal_stack(program, latents, codes, **size)
-    yield from frame_features(program, low, latents, **size)
+    size = {"height": height, "width": width, "threads": threads}
+    low = temporal_stack(program, latents, codes, num_frames=num_frames, **size)
+    frames = range(num_frames) if frames is None else frames
+    yield from frame_features(program, low, latents, frames=frames, **size)
 
 
 def frame_noise(
@@ -68,6 +71,7 @@ def render(
     height: int,
     width: int,
     noise_seed: int = 0,
+    frames: range | None = None,
     threads: int = 1,
 ) -> Iterator[np.ndarray]:
     """The output of the synthesis for each frame, (C_out, H, W) in the synthesis format.
@@ -75,7 +79,8 @@ def render(
     Arguments and errors as for `features`; `noise_seed` is that of the segment.
     """
     size = {"height": height, "width": width, "threads": threads}
-    frames = features(program, latents, codes, num_frames=num_frames, **size)
-    for t, feature in enumerate(frames):
+    frames = range(num_frames) if frames is None else frames
+    made = features(program, latents, codes, num_frames=num_frames, frames=frames, **size)
+    for t, feature in zip(frames, made, strict=True):
         noise = frame_noise(program, seed=noise_seed, frame=t, **size)
         yield synthesise(program, feature.planes, feature.active, noise=noise, threads=threads)

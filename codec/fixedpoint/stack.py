@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from codec.arch import Architecture, Grid, temporal_at
 from codec.fixedpoint.formats import storage_dtype
+from codec.fixedpoint.latent_store import is_zero
 from codec.fixedpoint.program import Program, TimeFilter
-from codec.fixedpoint.temporal import convolve, filter_time, rows_of_frames
+from codec.fixedpoint.temporal import convolve, filter_time
 from codec.fixedpoint.upsampling import filter_planes, interpolate
 
 
 @dataclass(frozen=True)
 class Block:
-    """Channels that share a time stride: planes (slices, C, h, w), and which are not all zero.
+    """Channels that share a time stride; those that are zero throughout are not stored.
 
-    `active` is (slices, C) bool; slice floor(t / stride) serves frame t, with stride 0 slice 0.
+    `planes` (slices, stored, h, w) are those of the channels `kept` (stored,) of `num_channels`;
+    `active` (slices, stored) bool says which of them are not zero. Slice floor(t / stride) serves
+    frame t, with stride 0 slice 0.
     """
 
     time_stride: int
+    num_channels: int
+    kept: tuple[int, ...]
     planes: np.ndarray
     active: np.ndarray
 
     def slice_at(self, frame: int) -> int:
         """The slice that serves a frame."""
         return frame // self.time_stride if self.time_stride else 0
+
+    def part(self, number: int) -> Block:
+        """Slice `number` alone."""
+        part = slice(number, number + 1)
+        return replace(self, planes=self.planes[part], active=self.active[part])
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,10 @@ class LowStack:
 
 
 class Features(NamedTuple):
-    """Full-resolution features of one frame: planes (C, H, W), active (C,) bool as in `Block`."""
+    """Full-resolution features of one frame, without those that are zero.
+
+    `active` (C,) bool tells which channels the planes (stored, H, W) are.
+    """
 
     planes: np.ndarray
     active: np.ndarray
@@ -76,13 +89,18 @@ def _shape_at(level: int, height: int, width: int) -> tuple[int, int]:
 def _join(program: Program, grid: Grid, latents: np.ndarray, threads: int) -> Block:
     """The slices (S, h, w) of a grid as a block of one channel in the feature format, filtered."""
     numerics = program.numerics
+    dtype = storage_dtype(numerics)
+    if is_zero(latents):
+        slices, height, width = latents.shape
+        planes, active = np.zeros((slices, 0, height, width), dtype), np.zeros((slices, 0), bool)
+        return Block(grid.time_stride, 1, (), planes, active)
     active = latents.reshape(len(latents), -1).any(axis=1)
-    planes = latents.astype(storage_dtype(numerics)) << numerics.feature_frac
+    planes = latents.astype(dtype) << numerics.feature_frac
     planes = np.clip(planes, -numerics.act_max, numerics.act_max)
     if grid.level in program.pre:
         rows, taps = program.pre[grid.level], program.arch.pre_taps
         planes = filter_planes(planes, active, rows, num_taps=taps, threads=threads)
-    return Block(grid.time_stride, planes[:, None], active[:, None])
+    return Block(grid.time_stride, 1, (0,), planes[:, None], active[:, None])
 
 
 def _append(block: Block | None, other: Block) -> Block:
@@ -90,6 +108,8 @@ def _append(block: Block | None, other: Block) -> Block:
         return other
     return Block(
         block.time_stride,
+        block.num_channels + other.num_channels,
+        (*block.kept, *(block.num_channels + channel for channel in other.kept)),
         np.concatenate([block.planes, other.planes], axis=1),
         np.concatenate([block.active, other.active], axis=1),
     )
@@ -98,16 +118,16 @@ def _append(block: Block | None, other: Block) -> Block:
 def _double(
     program: Program, block: Block, level: int, shape: tuple[int, int], threads: int
 ) -> Block:
-    slices, channels, height, width = block.planes.shape
+    slices, stored, height, width = block.planes.shape
     planes = interpolate(
-        block.planes.reshape(slices * channels, height, width),
+        block.planes.reshape(slices * stored, height, width),
         block.active.ravel(),
         program.up[level],
         num_taps=program.arch.up_taps // 2,
         shape=shape,
         threads=threads,
     )
-    return Block(block.time_stride, planes.reshape(slices, channels, *shape), block.active)
+    return replace(block, planes=planes.reshape(slices, stored, *shape))
 
 
 def _descend(
@@ -129,12 +149,17 @@ def _descend(
 
 
 def _expand(blocks: Mapping[int, Block], num_frames: int) -> np.ndarray:
-    """All blocks in their order, each frame with the slices that serve it: (T, C, h, w)."""
-    parts = []
-    for stride in sorted(blocks, key=_block_order):
-        slices = [blocks[stride].slice_at(t) for t in range(num_frames)]
-        parts.append(blocks[stride].planes[slices])
-    return np.concatenate(parts, axis=1)
+    """All channels in the order of the blocks, each frame with its slices: (T, C, h, w)."""
+    ordered = [blocks[stride] for stride in sorted(blocks, key=_block_order)]
+    channels = sum(block.num_channels for block in ordered)
+    planes = ordered[0].planes
+    out = np.zeros((num_frames, channels, *planes.shape[2:]), planes.dtype)
+    first = 0
+    for block in ordered:
+        for t in range(num_frames):
+            out[t, [first + channel for channel in block.kept]] = block.planes[block.slice_at(t)]
+        first += block.num_channels
+    return out
 
 
 def run_temporal(
@@ -153,8 +178,8 @@ def run_temporal(
     layer = program.temporal[index]
     if isinstance(layer, TimeFilter):
         return filter_time(planes, layer, threads=threads)
-    rows = rows_of_frames(layer, codes.get(f"temporal.{index}.codes"), len(planes))
-    return convolve(planes, layer, rows, numerics=program.numerics, threads=threads)
+    own = codes.get(f"temporal.{index}.codes")
+    return convolve(planes, layer, own, numerics=program.numerics, threads=threads)
 
 
 def temporal_stack(
@@ -194,7 +219,8 @@ def temporal_stack(
         for index in temporal_at(arch, level):
             planes = _expand(blocks, num_frames)
             planes = run_temporal(program, index, planes, codes, threads=threads)
-            blocks = {1: Block(1, planes, np.ones(planes.shape[:2], bool))}
+            kept, active = tuple(range(planes.shape[1])), np.ones(planes.shape[:2], bool)
+            blocks = {1: Block(1, len(kept), kept, planes, active)}
     return LowStack(last, blocks)
 
 
@@ -203,49 +229,58 @@ def frame_features(
     low: LowStack,
     latents: Sequence[np.ndarray],
     *,
-    num_frames: int,
+    frames: range,
     height: int,
     width: int,
     threads: int = 1,
 ) -> Iterator[Features]:
-    """Full-resolution features frame by frame, from the result of `temporal_stack`.
+    """Full-resolution features of the given frames, from the result of `temporal_stack`.
 
     A slice is brought to full resolution once, when the first frame that it serves is reached. The
     arrays may be shared between frames: nobody writes to them.
     """
-    arch = program.arch
-    finer = {g.time_stride for g in arch.latent_grids if g.level < low.level}
+    finer = {g.time_stride for g in program.arch.latent_grids if g.level < low.level}
     strides = sorted({*low.blocks, *finer}, key=_block_order)
     reached: dict[int, tuple[int, Block]] = {}
-    for frame in range(num_frames):
+    for frame in frames:
         for stride in strides:
             number = frame // stride if stride else 0
-            if stride in reached and reached[stride][0] == number:
-                continue
-            block = low.blocks.get(stride)
-            if block is not None:
-                part = slice(number, number + 1)
-                block = Block(stride, block.planes[part], block.active[part])
-            own = {
-                i: latents[i][number : number + 1]
-                for i, grid in enumerate(arch.grids)
-                if grid.time_stride == stride
-            }
-            for level in range(low.level - 1, -1, -1):
-                block = _descend(
-                    program,
-                    block,
-                    own,
-                    level=level,
-                    shape=_shape_at(level, height, width),
-                    threads=threads,
-                )
-            reached[stride] = (number, block)
-        blocks = [reached[stride][1] for stride in strides]
-        if len(blocks) == 1:
-            yield Features(blocks[0].planes[0], blocks[0].active[0])
-        else:
-            yield Features(
-                np.concatenate([block.planes[0] for block in blocks]),
-                np.concatenate([block.active[0] for block in blocks]),
-            )
+            if stride not in reached or reached[stride][0] != number:
+                block = _full_slice(program, low, latents, stride, number, (height, width), threads)
+                reached[stride] = (number, block)
+        yield _features([reached[stride][1] for stride in strides])
+
+
+def _full_slice(
+    program: Program,
+    low: LowStack,
+    latents: Sequence[np.ndarray],
+    stride: int,
+    number: int,
+    size: tuple[int, int],
+    threads: int,
+) -> Block:
+    """Slice `number` of the block of a stride at full resolution."""
+    block = low.blocks[stride].part(number) if stride in low.blocks else None
+    own = {
+        i: latents[i][number : number + 1]
+        for i, grid in enumerate(program.arch.grids)
+        if grid.time_stride == stride
+    }
+    for level in range(low.level - 1, -1, -1):
+        shape = _shape_at(level, *size)
+        block = _descend(program, block, own, level=level, shape=shape, threads=threads)
+    assert block is not None
+    return block
+
+
+def _features(blocks: Sequence[Block]) -> Features:
+    """The channels of blocks of one full-resolution slice each, in their order."""
+    active = np.zeros(sum(block.num_channels for block in blocks), bool)
+    first = 0
+    for block in blocks:
+        active[[first + channel for channel in block.kept]] = True
+        first += block.num_channels
+    if len(blocks) == 1:
+        return Features(blocks[0].planes[0], active)
+    return Features(np.concatenate([block.planes[0] for block in blocks]), active)

@@ -1,19 +1,35 @@
-"""From full-resolution features to picture channels: layers in runs, worked off in tiles."""
+"""From full-resolution features to picture channels: strips of rows, worked off in tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from codec.arch import Layer
-from codec.fixedpoint.affine import OUTPUTS, TAPS, TAPS_PER_PASS, Rows, affine, pack
+from codec.fixedpoint.affine import OUTPUTS, TAPS, TAPS_PER_PASS, Rows, Stack, affine, pack
 from codec.fixedpoint.program import Program
-from codec.fixedpoint.strips import cut_rows
 from codec.fixedpoint.temporal import add_saturated
 from codec.jit import njit, run_parallel
 
 _TILE = 256
+# A strip computes the rows around it again that its kernels reach; this many rows make that cheap.
+_MIN_STRIP_ROWS = 48
+_STRIP_SAMPLES = 16384
+
+
+class Run(NamedTuple):
+    """One layer with `kernel` x `kernel` taps and the 1x1 layers that follow it.
+
+    `reach` counts the rows above and below a strip that later runs need of its output, `margin` the
+    columns at each side that the next one needs.
+    """
+
+    stack: Stack
+    kernel: int
+    reach: int
+    margin: int
 
 
 def cut_runs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
@@ -30,16 +46,28 @@ def _restrict(rows: Rows, channels: np.ndarray, kernel: int) -> Rows:
     return Rows(np.pad(kept, ((0, 0), (0, -kept.shape[1] % TAPS_PER_PASS))), rows.bias, rows.form)
 
 
+def _make_runs(program: Program, channels: np.ndarray) -> list[Run]:
+    """The runs of the synthesis, of whose inputs only `channels` are there."""
+    layers, runs = program.arch.synthesis, []
+    for start, end in cut_runs(layers):
+        rows, kernel = list(program.synthesis[start:end]), layers[start].kernel_space
+        if start == 0:
+            rows[0] = _restrict(rows[0], channels, kernel)
+        later = [layer.kernel_space // 2 for layer in layers[end:]]
+        runs.append(Run(pack(*rows), kernel, sum(later), later[0] if later else 0))
+    return runs
+
+
 @njit
-def _first_offsets(source, channels, kernel, y, offsets):
-    """Where the taps (channel, row, column) of output line y start in the source, replicated."""
-    height, stride = source.shape[1:]
+def _first_offsets(source, first_row, height, kernel, y, offsets):
+    """Where the taps (channel, row, column) of picture row y start in the source, replicated."""
+    channels, rows, stride = source.shape
     f = 0
-    for i in range(channels.size):
+    for i in range(channels):
         for dy in range(kernel):
-            row = min(max(y + dy - kernel // 2, 0), height - 1)
+            row = min(max(y + dy - kernel // 2, 0), height - 1) - first_row
             for dx in range(kernel):
-                offsets[f] = (channels[i] * height + row) * stride + dx
+                offsets[f] = (i * rows + row) * stride + dx
                 f += 1
 
 
@@ -57,23 +85,22 @@ def _inner_layers(stack, length, acc, tiles, offsets):
 
 
 @njit
-def _run_strip(source, channels, kernel, stack, out, margin, y0, y1):
-    """Lines y0 to y1 of a run of layers, from source (C, H, W + kernel - 1).
+def _run_rows(source, source_row, height, stack, kernel, out, out_row, margin):
+    """A run of layers on the rows of a picture of `height` rows that `out` holds.
 
-    `channels` are the source planes that the first layer reads; out is (C_out, H, W + 2 margin) and
-    gets its lines replicated into the margins.
+    source (C, rows, W + kernel - 1) begins with picture row `source_row`, out (C_out, rows, W + 2
+    margin) with `out_row`; out gets its lines replicated into the margins.
     """
-    source_flat, outputs, stride = source.ravel(), out.shape[0], out.shape[2]
-    width = stride - 2 * margin
+    flat, outputs, width = source.ravel(), out.shape[0], out.shape[2] - 2 * margin
     widest, most_taps = stack.meta[:, OUTPUTS].max(), stack.meta[:, TAPS].max()
     acc = np.zeros(_TILE, stack.bias.dtype)
     tiles = np.zeros((2, widest * _TILE), source.dtype)
     first_offsets, offsets = np.zeros(most_taps, np.int64), np.zeros(most_taps, np.int64)
-    for y in range(y0, y1):
-        _first_offsets(source, channels, kernel, y, first_offsets)
+    for y in range(out.shape[1]):
+        _first_offsets(source, source_row, height, kernel, out_row + y, first_offsets)
         for x in range(0, width, _TILE):
             length = min(_TILE, width - x)
-            affine(source_flat, x, first_offsets, length, stack, 0, acc, tiles[0], 0, _TILE)
+            affine(flat, x, first_offsets, length, stack, 0, acc, tiles[0], 0, _TILE)
             result = tiles[_inner_layers(stack, length, acc, tiles, offsets)]
             for c in range(outputs):
                 first = margin + x
@@ -83,30 +110,29 @@ def _run_strip(source, channels, kernel, stack, out, margin, y0, y1):
             out[c, y, margin + width :] = out[c, y, margin + width - 1]
 
 
-def _run(
-    source: np.ndarray,
-    channels: np.ndarray,
-    layers: Sequence[Rows],
-    *,
-    kernel: int,
-    margin: int,
-    threads: int,
+def _strip(
+    runs: Sequence[Run], planes: np.ndarray, noise: np.ndarray | None, rows: tuple[int, int]
 ) -> np.ndarray:
-    """A run of layers on source (C, H, W + kernel - 1), to (C_out, H, W + 2 margin)."""
-    height, width = source.shape[1], source.shape[2] - kernel + 1
-    stack = pack(*layers)
-    out = np.empty((layers[-1].bias.size, height, width + 2 * margin), source.dtype)
+    """All runs on some rows of a picture: (C_out, rows, W) from planes (C, H, W)."""
+    _, height, width = planes.shape
 
-    def job(strip: tuple[int, int]) -> None:
-        _run_strip(source, channels, kernel, stack, out, margin, *strip)
+    def with_halo(reach: int) -> tuple[int, int]:
+        return max(0, rows[0] - reach), min(height, rows[1] + reach)
 
-    run_parallel(job, cut_rows(height, width), threads=threads)
-    return out
-
-
-def _margins(planes: np.ndarray, kernel: int) -> np.ndarray:
-    reach = kernel // 2
-    return np.pad(planes, ((0, 0), (0, 0), (reach, reach)), mode="edge") if reach else planes
+    reach = runs[0].kernel // 2
+    first, end = with_halo(runs[0].reach + reach)
+    source = planes[:, first:end]
+    if noise is not None:
+        source = np.concatenate([source, noise[:, first:end]])
+    source = np.pad(source, ((0, 0), (0, 0), (reach, reach)), mode="edge") if reach else source
+    source = np.ascontiguousarray(source)
+    for run in runs:
+        top, bottom = with_halo(run.reach)
+        outputs = run.stack.meta[-1, OUTPUTS]
+        out = np.empty((outputs, bottom - top, width + 2 * run.margin), planes.dtype)
+        _run_rows(source, first, height, run.stack, run.kernel, out, top, run.margin)
+        source, first = out, top
+    return source
 
 
 def synthesise(
@@ -121,36 +147,27 @@ def synthesise(
 
     Args:
         program: a checked network.
-        planes: features of one frame (C, H, W) in the feature format.
-        active: (C,) bool; planes where it is False are zero and are not read.
-        noise: as many planes of common randomness, where the architecture has them.
+        planes: features of one frame, those that are not zero: (stored, H, W).
+        active: (C,) bool, which channels these are.
+        noise: (C, H, W) common randomness, where the architecture has it.
 
     Returns:
         (C_out, H, W) in the synthesis format.
     """
-    layers = program.arch.synthesis
-    # A layer that reads nothing still has its bias: give it one plane.
-    channels = np.flatnonzero(active) if active.any() else np.zeros(1, np.int64)
-    stab_rows = _restrict(program.stab, channels, 1)
-    stab = _run(planes, channels, [stab_rows], kernel=1, margin=0, threads=threads)
+    _, height, width = planes.shape
+    channels = np.flatnonzero(active)
+    stab = [Run(pack(_restrict(program.stab, channels, 1)), 1, 0, 0)]
     if noise is not None:
-        channels = np.concatenate([channels, np.arange(len(planes), 2 * len(planes))])
-        planes = np.concatenate([planes, noise])
-    runs = cut_runs(layers)
-    source = _margins(planes, layers[0].kernel_space)
-    for start, end in runs:
-        kernel = layers[start].kernel_space
-        margin = layers[end].kernel_space // 2 if end < len(layers) else 0
-        rows = list(program.synthesis[start:end])
-        if start == 0:
-            rows[0] = _restrict(rows[0], channels, kernel)
-        else:
-            channels = np.arange(len(source))
-        source = _run(source, channels, rows, kernel=kernel, margin=margin, threads=threads)
-    flat, other = source.reshape(len(source), -1), stab.reshape(len(stab), -1)
+        channels = np.concatenate([channels, len(active) + np.arange(len(active))])
+    trunk = _make_runs(program, channels)
+    out = np.empty((program.arch.num_channels, height, width), planes.dtype)
 
-    def add(c: int) -> None:
-        add_saturated(flat[c], other[c], program.numerics.act_max)
+    def job(first: int) -> None:
+        rows = (first, min(first + step, height))
+        made, other = _strip(trunk, planes, noise, rows), _strip(stab, planes, None, rows)
+        add_saturated(made.ravel(), other.ravel(), program.numerics.act_max)
+        out[:, slice(*rows)] = made
 
-    run_parallel(add, range(len(source)), threads=threads)
-    return source
+    step = max(_MIN_STRIP_ROWS, _STRIP_SAMPLES // width)
+    run_parallel(job, range(0, height, step), threads=threads)
+    return out

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from codec.arch import Numerics
-from codec.fixedpoint.adaptive import Modulated, bake_codes
+from codec.fixedpoint.adaptive import Modulated, bake_numbered
 from codec.fixedpoint.affine import HIGH, LOW, SHIFT, TAPS, Stack, affine
 from codec.fixedpoint.program import Convolution, TimeFilter
 from codec.fixedpoint.strips import cut_rows
@@ -110,37 +110,37 @@ def _gate(planes, gate, half, shift, limit):
             planes[c, j] = min(max(value, -limit), limit)
 
 
-def rows_of_frames(layer: Convolution, codes: np.ndarray | None, num_frames: int) -> list[Stack]:
-    """The rows that make each output frame; frame t takes code floor(t / every), the first is zero.
-
-    Args:
-        layer: a convolution of the program.
-        codes: (count, code) of the segment where the layer has codes that vary.
-
-    Raises:
-        BitstreamError: a code under which an accumulator could leave its type.
-    """
+def _runs_of_codes(
+    layer: Convolution, codes: np.ndarray | None, num_frames: int
+) -> Iterator[tuple[Stack, range]]:
+    """Rows, and the frames that they make: one run for each code, the first code is zero."""
     if not isinstance(layer.rows, Modulated):
-        return [layer.rows] * num_frames
-    modulated = layer.rows
-    if codes is None:
-        codes = np.zeros((0, modulated.code_map.shape[1]), np.int64)
-    baked = bake_codes(modulated, codes)
+        yield layer.rows, range(num_frames)
+        return
     every = layer.layer.every or num_frames
-    return [baked[t // every] for t in range(num_frames)]
+    codes = np.zeros((0, layer.layer.code), np.int64) if codes is None else codes
+    for number, first in enumerate(range(0, num_frames, every)):
+        frames = range(first, min(first + every, num_frames))
+        yield bake_numbered(layer.rows, codes, number), frames
 
 
 def convolve(
     planes: np.ndarray,
     layer: Convolution,
-    rows: Sequence[Stack],
+    codes: np.ndarray | None,
     *,
     numerics: Numerics,
     threads: int,
 ) -> np.ndarray:
     """A convolution with its activation, gate and residual on (T, C, h, w), replicate padding.
 
-    `rows` are those of each output frame, from `rows_of_frames`.
+    Args:
+        planes: activations in the feature format.
+        layer: a convolution of the program.
+        codes: (count, code) of the segment where the layer has codes that vary.
+
+    Raises:
+        BitstreamError: a code under which an accumulator could leave its type.
     """
     frames, channels, height, width = planes.shape
     spec = layer.layer
@@ -148,20 +148,22 @@ def convolve(
     source = np.pad(planes, ((0, 0), (0, 0), (0, 0), (margin, margin)), mode="edge")
     shape = (spec.kernel_time, spec.kernel_space, spec.dilation, spec.groups or channels)
     out = np.empty((frames, spec.out, height, width), planes.dtype)
-    half = (1 << layer.gate_exponent) >> 1
-
-    def job(place: tuple[int, int, int]) -> None:
-        t, y0, y1 = place
-        _convolve_strip(source, out, rows[t], shape, t, y0, y1)
 
     def finish(t: int) -> None:
         if layer.gate is not None:
+            half = (1 << layer.gate_exponent) >> 1
             flat = out[t].reshape(spec.out, -1)
             _gate(flat, layer.gate, half, layer.gate_exponent, numerics.act_max)
         if spec.res:
             add_saturated(out[t].ravel(), planes[t].ravel(), numerics.act_max)
 
-    jobs = [(t, *strip) for t in range(frames) for strip in cut_rows(height, width)]
-    run_parallel(job, jobs, threads=threads)
+    for rows, run in _runs_of_codes(layer, codes, frames):
+
+        def job(place: tuple[int, int, int], rows: Stack = rows) -> None:
+            t, y0, y1 = place
+            _convolve_strip(source, out, rows, shape, t, y0, y1)
+
+        jobs = [(t, *strip) for t in run for strip in cut_rows(height, width)]
+        run_parallel(job, jobs, threads=threads)
     run_parallel(finish, range(frames), threads=threads)
     return out

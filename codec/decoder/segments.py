@@ -1,0 +1,111 @@
+"""One segment: what it may ask for, and its frames with their hashes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from codec.arch import Architecture, Grid, grid_shape, temporal_inputs
+from codec.arch.macs import mac_per_pixel
+from codec.bitstream.elements import Segment
+from codec.bitstream.limits import Limits
+from codec.errors import BitstreamError, LimitError
+from codec.fixedpoint.entropy import decode_latents
+from codec.fixedpoint.pictures import frame_hash, frames_from_channels
+from codec.fixedpoint.program import Program
+from codec.fixedpoint.render import render
+from codec.media.frames import ClipInfo
+
+Planes = tuple[np.ndarray, ...]
+
+# Latents and activations of a segment that are held at once, at least 32 a pixel of a large frame.
+MAX_SEGMENT_SAMPLES = 1 << 31
+_SAMPLES_PER_PIXEL = 32
+
+
+def segment_samples(
+    arch: Architecture, present: tuple[bool, ...], *, num_frames: int, height: int, width: int
+) -> int:
+    """Numbers that decoding a segment holds at once: latents, temporal stack, one frame."""
+
+    def area(level: int) -> int:
+        rows, columns = grid_shape(Grid(level), height, width)
+        return rows * columns
+
+    coded = (grid for grid, is_present in zip(arch.grids, present, strict=True) if is_present)
+    latents = sum(grid.num_slices(num_frames) * area(grid.level) for grid in coded)
+    stack = max(
+        (
+            num_frames * (temporal_inputs(arch, i) + layer.out) * area(layer.level)
+            for i, layer in enumerate(arch.temporal)
+        ),
+        default=0,
+    )
+    return latents + stack + (arch.num_inputs + arch.num_channels) * area(0)
+
+
+def check_segment(segment: Segment, arch: Architecture, limits: Limits) -> None:
+    """Refuse a segment before anything is allocated for it.
+
+    Raises:
+        LimitError: more memory or work than the limits allow.
+    """
+    _, _, height, width = segment.rect
+    samples = segment_samples(
+        arch, segment.grid_present, num_frames=segment.num_frames, height=height, width=width
+    )
+    allowed = max(MAX_SEGMENT_SAMPLES, _SAMPLES_PER_PIXEL * limits.max_pixels)
+    if samples > allowed:
+        raise LimitError(f"a segment needs {samples} numbers at once; {allowed} are allowed")
+    macs = mac_per_pixel(arch, segment.num_frames)
+    if macs > limits.max_mac_per_pixel:
+        raise LimitError(
+            f"network {segment.network_id} needs {macs:.0f} multiplications a pixel; "
+            f"{limits.max_mac_per_pixel} are allowed"
+        )
+
+
+def decode_segment(
+    segment: Segment,
+    program: Program,
+    info: ClipInfo,
+    *,
+    frames: range,
+    threads: int,
+) -> Iterator[Planes]:
+    """Planes of the segment's rectangle for some of its frames, counted from its first.
+
+    Raises:
+        BitstreamError: damaged latents or codes, or a frame that does not have its hash.
+    """
+    _, _, height, width = segment.rect
+    size = {"height": height, "width": width, "threads": threads}
+    latents = decode_latents(
+        program,
+        segment.grid_present,
+        segment.substreams,
+        num_frames=segment.num_frames,
+        partition=segment.partition,
+        **size,
+    )
+    rendered = render(
+        program,
+        latents,
+        segment.codes,
+        num_frames=segment.num_frames,
+        noise_seed=segment.noise_seed,
+        frames=frames,
+        **size,
+    )
+    for t, channels in zip(frames, rendered, strict=True):
+        planes = frames_from_channels(
+            channels, info.format, numerics=program.numerics, threads=threads
+        )
+        found, stated = frame_hash(planes), segment.frame_hashes[t]
+        if found != stated:
+            raise BitstreamError(
+                f"frame {segment.first_frame + t} decodes to the hash {found:08x}; the stream "
+                f"states {stated:08x}"
+            )
+        yield planes
