@@ -125,9 +125,9 @@ class _Session:
 
     @property
     def num_segments(self) -> int:
-        """Segments as far as the source tells their number, else those known so far."""
-        known = self.clip.num_frames
-        return ceil(known / self.length) if known else 1
+        """Segments as far as the source tells their number, else 1."""
+        known = self.clip.num_frames or self.clip.expected_frames or 1
+        return ceil(known / self.length)
 
     def run(self) -> EncodeReport:
         torch.set_num_threads(self.threads)

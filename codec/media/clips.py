@@ -78,7 +78,33 @@ def read_clip(
         cut = Cut(skip, limit, origin * stream.time_base)
         track = _sound(path, stream.index, cut, notes)
     frames = _frames(islice(chain([first], decoded), limit), timing, origin, path)
-    return Clip(_info(stream, first, timing), frames, audio=track, notes=tuple(notes))
+    return Clip(
+        _info(stream, first, timing),
+        frames,
+        audio=track,
+        notes=tuple(notes),
+        expected_frames=_expected_frames(container, stream, skip, limit),
+    )
+
+
+def _expected_frames(
+    container: InputContainer, stream: VideoStream, skip: int, limit: int | None
+) -> int | None:
+    """Frames that container or stream promise, or their duration times the rate; a hint only."""
+    import av
+
+    promised = stream.frames
+    if not promised:
+        rate = stream.guessed_rate or stream.average_rate
+        if stream.duration and stream.time_base:
+            seconds = stream.duration * stream.time_base
+        else:
+            seconds = Fraction(container.duration or 0, av.time_base)
+        promised = round(seconds * rate) if rate else 0
+    if promised <= 0:
+        return None
+    left = max(1, promised - skip)
+    return left if limit is None else min(left, limit)
 
 
 def is_picture_file(path: str | os.PathLike) -> bool:

@@ -115,8 +115,9 @@ class AudioTrack:
 class Clip:
     """A source opened for reading: `frames` can be iterated once.
 
-    `num_frames` is None where only reading to the end can tell. `metadata` holds 'icc', 'exif'
-    (the bare TIFF block) and 'xmp'. `notes` are sentences about what was converted or left out.
+    `num_frames` is None where only reading to the end can tell; `expected_frames` is then what the
+    container promises, if anything. `metadata` holds 'icc', 'exif' (the bare TIFF block) and 'xmp'.
+    `notes` are sentences about what was converted or left out.
     """
 
     info: ClipInfo
@@ -125,3 +126,4 @@ class Clip:
     metadata: dict[str, bytes] = field(default_factory=dict)
     audio: AudioTrack | None = None
     notes: tuple[str, ...] = ()
+    expected_frames: int | None = None
