@@ -79,10 +79,10 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Encode pictures and clips; without -o, NAME.modc is written beside each input.
+    """Encode pictures and clips.
 
-    The input can be a picture (PNG, JPEG, WebP, ...) or a clip (anything that FFmpeg reads), and -
-    is a y4m stream on standard input.
+    Without -o, NAME.modc is written beside each input. The input can be a picture (PNG, JPEG, WebP,
+    ...) or a clip (anything that FFmpeg reads), and - is a y4m stream on standard input.
     """
     options = EncodeOptions(
         preset=preset,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, or - for a pipe.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Files, or - for a pipe.")]
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write; - is standard output."),

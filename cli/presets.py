@@ -12,9 +12,10 @@ NAME = "presets"
 
 
 def command(as_json: Json = False, verbose: Verbose = False) -> None:
-    """List the presets with their cost; -v adds what each of them expands to.
+    """List the presets and their cost.
 
-    A preset is a TOML file: copy one of them, edit it, and name it with --preset MY.toml.
+    With -v, also what each of them expands to. A preset is a TOML file: copy one of them, edit it,
+    and name it with --preset MY.toml.
     """
     from codec.arch.presets import load_preset, preset_names
 
