@@ -12,6 +12,10 @@ from codec.jit import njit
 # The kernel reads this many taps in one pass over the accumulators.
 TAPS_PER_PASS = 4
 
+# Arguments of kernels: a literal in their place would compile another version for every value.
+ZERO = np.int64(0)
+ONE = np.int64(1)
+
 # Columns of Stack.meta.
 OUTPUTS = 0
 TAPS = 1

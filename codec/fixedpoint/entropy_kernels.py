@@ -11,7 +11,7 @@ from codec.arch.numerics import CONTEXT_ACT_MAX, CONTEXT_FRAC, LATENT_MAX, MU_FR
 from codec.bitstream.laplace import decode_value, encode_value
 from codec.bitstream.rangecoder import ERROR
 from codec.bitstream.rate import value_cost_q16
-from codec.fixedpoint.affine import BIASES, OUTPUTS, SHIFT, TAPS, WEIGHTS, Stack, affine
+from codec.fixedpoint.affine import BIASES, OUTPUTS, SHIFT, TAPS, WEIGHTS, ZERO, Stack, affine
 from codec.fixedpoint.program import MU_MAX_Q4, SCALE_BIAS, Arm
 from codec.jit import njit
 
@@ -19,6 +19,7 @@ ERROR_LATENT = 100  # a decoded value outside [-LATENT_MAX, LATENT_MAX], beside 
 
 MU_HALF = 1 << (MU_FRAC - 1)
 _TILE = 256
+_STEP = np.int64(_TILE)
 _UP = CONTEXT_REACH_UP
 _SIDE = CONTEXT_REACH_SIDE
 # Widths of the columns below are multiples of this, for loops without a remainder.
@@ -106,12 +107,12 @@ def _feature_row(flat, ifce, y2, width2, inputs, acc, features):
     offsets = np.zeros(ifce.rows.meta[0, TAPS], np.int64)
     for s in range(ifce.places.shape[0]):
         offsets[s] = s * width2
-        first, stride, coarser = ifce.places[s]
+        first, stride, coarser = ifce.places[s, 0], ifce.places[s, 1], ifce.places[s, 2]
         line = np.uint64(first + (y2 >> coarser) * stride)
         for x in range(width2):
             value = flat[line + (np.uint64(x) >> np.uint64(coarser))]
             inputs[s * width2 + x] = value << CONTEXT_FRAC
-    affine(inputs, 0, offsets, width2, ifce.rows, 0, acc, features, 0, width2)
+    affine(inputs, ZERO, offsets, width2, ifce.rows, ZERO, acc, features, ZERO, width2)
 
 
 @njit
@@ -140,20 +141,21 @@ def _predict(arm, length, acc, tile, offsets, outputs):
     scratch for the taps of the widest layer.
     """
     inputs, layers = arm.contexts.shape[0] + arm.num_features, arm.stack.meta.shape[0] - 2
-    offsets[:] = 0
+    for f in range(offsets.size):
+        offsets[f] = 0
     current = 0
     for i in range(layers):
         following = 2 * inputs if current == inputs else inputs
         for f in range(inputs):
             offsets[f] = (current + f) * _TILE
-        affine(tile, 0, offsets, length, arm.stack, i, acc, tile, following * _TILE, _TILE)
+        affine(tile, ZERO, offsets, length, arm.stack, i, acc, tile, following * _TILE, _STEP)
         current = following
     for f in range(inputs):
         offsets[f] = (current + f) * _TILE
         if layers:
             offsets[inputs + f] = f * _TILE
-    affine(tile, 0, offsets, length, arm.stack, layers, acc, outputs, 0, 0)
-    affine(tile, 0, offsets, length, arm.stack, layers + 1, acc, outputs, _TILE, 0)
+    affine(tile, ZERO, offsets, length, arm.stack, layers, acc, outputs, ZERO, ZERO)
+    affine(tile, ZERO, offsets, length, arm.stack, layers + 1, acc, outputs, _STEP, ZERO)
     for j in range(length):
         outputs[_TILE + j] += SCALE_BIAS
 
@@ -167,7 +169,8 @@ def predict_rows(flat, band, y0, y1, arm, ifce):
     source_row = np.zeros(sources * width2, np.int16)
     features = np.zeros(arm.num_features * width2, np.int16)
     tile, outputs = np.zeros(3 * inputs * _TILE, np.int16), np.zeros(2 * _TILE, np.int16)
-    offsets = np.zeros(arm.stack.meta[:, TAPS].max(), np.int64)
+    # The widest row is that of mu: it reads x as well.
+    offsets = np.zeros(arm.stack.meta[arm.stack.meta.shape[0] - 1, TAPS], np.int64)
     predictions = np.zeros((2, y1 - y0, width), np.int16)
     for y in range(y0, y1):
         if sources and (y == y0 or y & 1 == 0):
@@ -287,7 +290,9 @@ def decode_band(flat, band, contexts, columns, ifce, laplace, state, data):
     if ifce.places.shape[0]:
         num_features = ifce.rows.meta[0, OUTPUTS]
     plane = np.zeros((band.bottom - band.top + _UP) * stride, np.int16)
-    steps = contexts[:, 0] * stride + contexts[:, 1]
+    steps = np.zeros(num_contexts, np.int64)
+    for k in range(num_contexts):
+        steps[k] = contexts[k, 0] * stride + contexts[k, 1]
     acc_row = np.zeros(width2, np.int32)
     source_row = np.zeros(ifce.places.shape[0] * width2, np.int16)
     features = np.zeros(num_features * width2, np.int16)
@@ -308,6 +313,7 @@ def decode_band(flat, band, contexts, columns, ifce, laplace, state, data):
             if abs(value) > LATENT_MAX or state[ERROR] != 0:
                 return ERROR_LATENT if state[ERROR] == 0 else state[ERROR]
             plane[place] = value
-        row = band.start + (y + _UP) * stride
-        flat[row : row + stride] = plane[start - _SIDE : start - _SIDE + stride]
+        row = band.start + (y + _UP) * stride + _SIDE
+        for column in range(width):
+            flat[row + column] = plane[start + column]
     return np.int64(0)

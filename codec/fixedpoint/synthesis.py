@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.arch import Layer
-from codec.fixedpoint.affine import OUTPUTS, TAPS, TAPS_PER_PASS, Rows, Stack, affine, pack
+from codec.fixedpoint.affine import OUTPUTS, TAPS, TAPS_PER_PASS, ZERO, Rows, Stack, affine, pack
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.temporal import add_saturated
 from codec.jit import njit, run_parallel
 
 _TILE = 256
+_STEP = np.int64(_TILE)
 # A strip computes the rows around it again that its kernels reach; this many rows make that cheap.
 _MIN_STRIP_ROWS = 48
 _STRIP_SAMPLES = 16384
@@ -73,15 +74,15 @@ def _first_offsets(source, first_row, height, kernel, y, offsets):
 
 @njit
 def _inner_layers(stack, length, acc, tiles, offsets):
-    """Layers after the first on tiles[0] (channels, _TILE); says which tile has the result."""
-    current = 0
+    """Layers after the first on tiles (2, channels, _TILE), flat; gives the place of the result."""
+    current, size = 0, tiles.size >> 1
     for i in range(1, stack.meta.shape[0]):
-        offsets[:] = 0
-        for f in range(stack.meta[i - 1, OUTPUTS]):
-            offsets[f] = f * _TILE
-        affine(tiles[current], 0, offsets, length, stack, i, acc, tiles[1 - current], 0, _TILE)
+        for f in range(stack.meta[i, TAPS]):
+            offsets[f] = min(f, stack.meta[i - 1, OUTPUTS] - 1) * _TILE
+        source, target = current * size, (1 - current) * size
+        affine(tiles, source, offsets, length, stack, i, acc, tiles, target, _STEP)
         current = 1 - current
-    return current
+    return current * size
 
 
 @njit
@@ -92,22 +93,26 @@ def _run_rows(source, source_row, height, stack, kernel, out, out_row, margin):
     margin) with `out_row`; out gets its lines replicated into the margins.
     """
     flat, outputs, width = source.ravel(), out.shape[0], out.shape[2] - 2 * margin
-    widest, most_taps = stack.meta[:, OUTPUTS].max(), stack.meta[:, TAPS].max()
+    widest, most_taps = 0, 0
+    for i in range(stack.meta.shape[0]):
+        widest = max(widest, stack.meta[i, OUTPUTS])
+        most_taps = max(most_taps, stack.meta[i, TAPS])
     acc = np.zeros(_TILE, stack.bias.dtype)
-    tiles = np.zeros((2, widest * _TILE), source.dtype)
+    tiles = np.zeros(2 * widest * _TILE, source.dtype)
     first_offsets, offsets = np.zeros(most_taps, np.int64), np.zeros(most_taps, np.int64)
     for y in range(out.shape[1]):
         _first_offsets(source, source_row, height, kernel, out_row + y, first_offsets)
         for x in range(0, width, _TILE):
             length = min(_TILE, width - x)
-            affine(flat, x, first_offsets, length, stack, 0, acc, tiles[0], 0, _TILE)
-            result = tiles[_inner_layers(stack, length, acc, tiles, offsets)]
+            affine(flat, x, first_offsets, length, stack, ZERO, acc, tiles, ZERO, _STEP)
+            result = _inner_layers(stack, length, acc, tiles, offsets)
             for c in range(outputs):
-                first = margin + x
-                out[c, y, first : first + length] = result[c * _TILE : c * _TILE + length]
+                for j in range(length):
+                    out[c, y, margin + x + j] = tiles[result + c * _TILE + j]
         for c in range(outputs):
-            out[c, y, :margin] = out[c, y, margin]
-            out[c, y, margin + width :] = out[c, y, margin + width - 1]
+            for j in range(margin):
+                out[c, y, j] = out[c, y, margin]
+                out[c, y, margin + width + j] = out[c, y, margin + width - 1]
 
 
 def _strip(

@@ -37,16 +37,15 @@ def _filter_frame(planes, out, rows, first_lag, num_lags, t):
     for c in range(channels):
         for start in range(0, size, _TILE):
             length = min(_TILE, size - start)
-            acc[:length] = rows.bias[c]
+            for j in range(length):
+                acc[j] = rows.bias[c]
             for lag in range(num_lags):
                 frame, weight = t - first_lag - lag, rows.weight[c * taps + lag]
                 if 0 <= frame < frames and weight != 0:
-                    line = planes[frame, c, start : start + length]
                     for j in range(length):
-                        acc[j] += line[j] * weight
-            target = out[t, c, start : start + length]
+                        acc[j] += planes[frame, c, start + j] * weight
             for j in range(length):
-                target[j] = min(max(acc[j] >> shift, low), high)
+                out[t, c, start + j] = min(max(acc[j] >> shift, low), high)
 
 
 def filter_time(planes: np.ndarray, layer: TimeFilter, *, threads: int) -> np.ndarray:

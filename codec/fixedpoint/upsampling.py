@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.fixedpoint.affine import TAPS, Stack, affine
+from codec.fixedpoint.affine import ONE, TAPS, ZERO, Stack, affine
 from codec.fixedpoint.strips import cut_planes
 from codec.jit import njit, run_parallel
 
@@ -17,7 +17,7 @@ def _vertical(src, p, y, stack, index, num_taps, acc, line, reach):
     for i in range(num_taps):
         offsets[i] = min(max(y + i, 0), height - 1) * width
     start = p * height * width
-    affine(src.ravel(), start, offsets, width, stack, index, acc, line, reach, 0)
+    affine(src.ravel(), start, offsets, width, stack, index, acc, line, reach, ZERO)
     for j in range(reach):
         line[j] = line[reach]
         line[reach + width + j] = line[reach + width - 1]
@@ -39,8 +39,8 @@ def _interpolate(src, dst, active, stage, num_taps, place):
             phase = y & 1
             first = (y >> 1) - reach + phase
             _vertical(src, p, first, stage, phase, num_taps, acc, line, reach)
-            affine(line, 0, across, width, stage, 0, acc, evens, 0, 0)
-            affine(line, 1, across, width, stage, 1, acc, odds, 0, 0)
+            affine(line, ZERO, across, width, stage, ZERO, acc, evens, ZERO, ZERO)
+            affine(line, ONE, across, width, stage, ONE, acc, odds, ZERO, ZERO)
             for j in range(dst.shape[2] >> 1):
                 dst[p, y, 2 * j] = evens[j]
                 dst[p, y, 2 * j + 1] = odds[j]
@@ -62,8 +62,9 @@ def _filter(src, dst, active, rows, num_taps, place):
         if not active[p]:
             continue
         for y in range(y0, y1):
-            _vertical(src, p, y - reach, rows, 0, num_taps, acc, line, reach)
-            affine(line, 0, across, width, rows, 0, acc, out, (p * height + y) * width, 0)
+            _vertical(src, p, y - reach, rows, ZERO, num_taps, acc, line, reach)
+            target = (p * height + y) * width
+            affine(line, ZERO, across, width, rows, ZERO, acc, out, target, ZERO)
 
 
 def interpolate(
