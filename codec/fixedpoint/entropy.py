@@ -105,7 +105,7 @@ def encode_latents(
         latents: int16 (slices, h, w) of each grid in coding order, in [-255, 255].
         partition: how the substreams are cut; they are coded in parallel.
     """
-    assert all(np.abs(values).max() <= LATENT_MAX for values in latents)
+    assert all(v.min() >= -LATENT_MAX and v.max() <= LATENT_MAX for v in latents)
     present = tuple(not is_zero(values) for values in latents)
     size = {"num_frames": num_frames, "height": height, "width": width}
     store = store_latents(program.arch, latents, **size)

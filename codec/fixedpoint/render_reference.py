@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -197,7 +197,9 @@ def synthesis_reference(
     arch, exponents, limit = network.arch, network.exponents, numerics.act_max
     values = {name: q.astype(np.int64) for name, q in network.values.items()}
 
-    def apply(name: str, e: int, frac: int, planes: np.ndarray, residual: np.ndarray | int):
+    def apply(
+        name: str, e: int, frac: int, planes: np.ndarray, residual: np.ndarray | int
+    ) -> np.ndarray:
         weight = values[f"{name}.weight"][:, :, None]
         bias = align(values[f"{name}.bias"], exponents["synth.bias"], frac + e)
         acc = convolve_reference(
@@ -286,7 +288,9 @@ def _stack(
     return [x for _, _, x in channels], [level for _, level, _ in channels]
 
 
-def _each(function, planes: np.ndarray, *args, **options) -> np.ndarray:
+def _each(
+    function: Callable[..., np.ndarray], planes: np.ndarray, *args: object, **options: object
+) -> np.ndarray:
     return np.stack([function(plane, *args, **options) for plane in planes])
 
 
