@@ -37,7 +37,8 @@ class EncodeOptions:
         quality: 0..100, higher is better; not together with `rd_lambda`.
         seed: of everything random in training, 0 <= seed < 2^32.
         steps: training steps a segment; None takes the preset's.
-        threads: CPU threads; None takes all cores.
+        threads: CPU threads; None takes all cores. Sums in training are ordered by them, so the
+            same file comes of the same number.
         device: where to train: "auto", "cpu" or "cuda".
         skip: frames to leave out at the start of a clip.
         limit: frames to encode at most; None takes all.
@@ -84,7 +85,7 @@ class Progress:
     """Where an encode stands.
 
     `stage` "estimate" comes first and once: `seconds_left` is then the expected time of the whole
-    encode. `step` counts to `num_steps` over all segments; `bpp` (bits per luma pixel, all bits)
+    encode. `step` counts to `num_steps` over all segments; `bpp` (bits of the latents a luma pixel)
     and `psnr_db` are those of the model as it is, NaN before the first measurement.
     """
 

@@ -23,9 +23,8 @@ from codec.fixedpoint.stack import Features
 from codec.fixedpoint.synthesis import synthesise
 from codec.freeze.quantize import START_EXPONENTS, Arrays, quantize_codes, quantize_network
 from codec.media.frames import Frame, PixelFormat
-from codec.media.metrics import FrameError, frame_mse
+from codec.media.metrics import frame_mse
 
-ALPHA_WEIGHT = 1 / 3
 INFINITE = float("inf")
 RATE_GROUPS = ("arm.weight", "arm.bias", "ifce.weight", "ifce.bias")
 SYNTHESIS_GROUPS = ("synth_in.weight", "synth.weight", "synth.bias")
@@ -67,12 +66,6 @@ class Frozen:
     latents: list[np.ndarray]
     distortion: float
     rate_bits: float
-
-
-def weighted_error(error: FrameError, peak: int) -> float:
-    """Error of a frame on [0, 1] as J counts it: colour, plus alpha with weight 1/3."""
-    alpha = 0.0 if error.alpha is None else ALPHA_WEIGHT * error.alpha
-    return (error.colour + alpha) / peak**2
 
 
 @dataclass
@@ -126,10 +119,8 @@ class _Search:
             planes = frames_from_channels(
                 channels, target.format, numerics=self.numerics, threads=target.threads
             )
-            total += weighted_error(
-                frame_mse(frame, Frame(planes), target.format), target.format.peak
-            )
-        return total / len(target.frames)
+            total += frame_mse(frame, Frame(planes), target.format).total
+        return total / (len(target.frames) * target.format.peak**2)
 
     def group_cost(self, group: str) -> float:
         """The part of J that changes with the exponent of `group`; infinite if not legal."""

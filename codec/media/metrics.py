@@ -11,6 +11,7 @@ import numpy as np
 from codec.media.frames import Frame, PixelFormat
 
 MAX_PSNR_DB = 99.0
+ALPHA_WEIGHT = 1 / 3  # alpha counts as one plane beside three of colour
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class FrameError:
 
     colour: float
     alpha: float | None = None
+
+    @property
+    def total(self) -> float:
+        """What the encoder minimizes: the error of colour plus a third of that of alpha."""
+        return self.colour + ALPHA_WEIGHT * (self.alpha or 0.0)
 
 
 def plane_mse(reference: np.ndarray, test: np.ndarray, visible: np.ndarray | None = None) -> float:

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.media.frames import Frame, PixelFormat
-
-ALPHA_WEIGHT = 1 / 3  # alpha counts as one plane beside three of colour
+from codec.media.metrics import ALPHA_WEIGHT
 
 
 class Distortion:
