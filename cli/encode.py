@@ -143,7 +143,7 @@ def encode_one(
 
 
 def _shared_threads(options: EncodeOptions, jobs: int) -> EncodeOptions:
-    """Without --threads, simultaneous jobs share the cores; the files do not depend on it."""
+    """Without --threads, simultaneous jobs share the cores."""
     if options.threads is not None or jobs == 1:
         return options
     return replace(options, threads=max(1, (os.cpu_count() or 1) // jobs))

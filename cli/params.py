@@ -27,7 +27,7 @@ Jobs = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads of each process [default: all cores]. Results are equal."),
+    typer.Option(min=1, help="Threads of each process [default: all cores]."),
 ]
 MaxPixels = Annotated[
     int | None,
