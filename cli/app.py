@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -53,6 +51,8 @@ def main(
 
 def version_lines(*, detailed: bool) -> list[str]:
     """The version of modcodec and, if asked for, of what it runs on; nothing heavy is imported."""
+    import platform
+
     lines = [f"modcodec {_version_of('modcodec')}"]
     if detailed:
         lines += [f"{name} {_version_of(name)}" for name in REPORTED_PACKAGES]
@@ -61,6 +61,8 @@ def version_lines(*, detailed: bool) -> list[str]:
 
 
 def _version_of(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:

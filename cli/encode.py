@@ -31,6 +31,8 @@ from cli.params import (
     Verbose,
 )
 from cli.progress import format_duration, progress_reporter, resolve_mode, write_json_line
+from codec.arch.presets import load_preset
+from codec.media.files import checked_input
 from codec.options import DEFAULT_PRESET, EncodeOptions
 from codec.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
 
@@ -95,6 +97,7 @@ def command(
         skip=skip,
         limit=limit,
     )
+    load_preset(preset)
     existing = existing_rule(overwrite=overwrite, keep=no_overwrite)
     check_batch(inputs, output=output, folder=output_dir)
     mode = resolve_mode(progress, quiet=quiet)
@@ -129,6 +132,8 @@ def encode_one(
     target = output or target_in(folder, source, SUFFIX)
     refuse_same_file(source, target)
     names = {"input": source, "output": target}
+    if source != STDIO:
+        checked_input(source)
     if not may_write(target, existing):
         return {**names, "skipped": True}
     with progress_reporter(mode, name=source) as report_progress:
