@@ -264,6 +264,39 @@ def test_bits_agree(pair):
     assert all((rate > 0) == here for rate, here in zip(rates, present, strict=True))
 
 
+def test_features_from_coarser_grids_equal_loops():
+    """What each latent sees of the grids coded before: the slice of its first frame, in place."""
+    case = Case(replace(CLIP, ifce_levels=(0, 3)), num_frames=7, height=19, width=23)
+    rng = np.random.default_rng(13)
+    model = SegmentModel(case.arch, numerics=case.numerics, **case.size)
+    arch, entropy = case.arch, model.entropy
+    for ifce in entropy.ifce.values():
+        torch.nn.init.normal_(ifce.bias)
+    latents = [rng.integers(-9, 10, shape).astype(np.float32) for shape in model.shapes]
+    tensors = [torch.from_numpy(latent) for latent in latents]
+    checked = 0
+    for k, grid in enumerate(arch.grids):
+        with torch.no_grad():
+            made = entropy.contexts(k, tensors)[arch.num_contexts :].numpy()
+        made = made.reshape(arch.ifce_features, *model.shapes[k])
+        finer = [i for i in range(k) if arch.grids[i].level > grid.level]
+        if not finer:
+            assert not made.any()
+            continue
+        named = {n: t.detach().numpy() for n, t in model.tensors().items()}
+        for j, y, x in np.ndindex(model.shapes[k]):
+            seen = []
+            for i in finer:
+                source, frame = arch.grids[i], j * max(grid.time_stride, 1)
+                number = frame // source.time_stride if source.time_stride else 0
+                shift = source.level - grid.level
+                seen.append(latents[i][number, y >> shift, x >> shift])
+            expected = named[f"ifce.{k}.weight"] @ np.array(seen) + named[f"ifce.{k}.bias"]
+            np.testing.assert_allclose(made[:, j, y, x], expected, rtol=1e-4, atol=1e-4)
+        checked += 1
+    assert checked == len(arch.grids) - 1
+
+
 def _bits_of(entropy, latents: list[torch.Tensor], index: int) -> float:
     """Bits of one grid, from the parts of the entropy model."""
     mu, log_scale = entropy.arm(entropy.contexts(index, latents))

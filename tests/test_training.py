@@ -163,6 +163,17 @@ def test_training_is_repeatable_and_the_seed_matters(make_task):
     assert other.cost != first.cost
 
 
+def test_candidates_of_every_seed_start_differently():
+    def start(seed: int, number: int) -> torch.Tensor:
+        state = Trainer(task(seed=seed), ignore).new_candidate(number)
+        assert not any(latent.any() for latent in state.latents)
+        return state.model.picture.tensors()["synth.0.weight"]
+
+    assert torch.equal(start(1, 0), start(1, 0))
+    others = [start(1, 1), start(2, 0), start(2, 1)]
+    assert not any(torch.equal(start(1, 0), other) for other in others)
+
+
 def test_measuring_a_step_changes_nothing():
     plain = Trainer(task(), ignore).run(12)
     assert Trainer(task(), ignore).measure_step() > 0
