@@ -17,7 +17,7 @@ from codec.options import Progress, finite
 Reporter = Callable[[Progress], None]
 
 MODES = ("auto", "bar", "lines", "json", "none")
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 10.0
 
 
 def resolve_mode(mode: str, *, quiet: bool, stream: TextIO | None = None) -> str:

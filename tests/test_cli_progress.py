@@ -41,7 +41,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_lines_come_at_stages_and_at_intervals(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 1.0, 2.0, 7.0])
+    clock = iter([0.0, 1.0, 10.0, 11.5])
     monkeypatch.setattr(shown.time, "monotonic", lambda: next(clock))
     with shown.progress_reporter("lines", name="a.png") as report:
         for progress in (ESTIMATE, STEP, STEP, STEP):
