@@ -5,8 +5,13 @@ Nothing heavy is imported until a name is used, and PyTorch only by `encode`.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# PyTorch's OpenMP threads otherwise spin while they wait, and on cores shared with anything else a
+# training step then takes up to ten times as long. It must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from codec.api import compare, decode, encode, info, verify

@@ -39,6 +39,7 @@ from codec.training.trainer import Cost, Task, Trainer
 OnProgress = Callable[[Progress], None]
 LATENTS_PER_BAND = 1 << 20
 MAX_BANDS = 8
+PIXELS_PER_THREAD = 1 << 16  # of a segment; with fewer, threads of PyTorch mostly wait
 
 
 def encode_file(
@@ -130,7 +131,6 @@ class _Session:
         return ceil(known / self.length)
 
     def run(self) -> EncodeReport:
-        torch.set_num_threads(self.threads)
         return self._report(self._run_still() if self.clip.info.is_still else self._run_clip())
 
     def _run_still(self) -> int:
@@ -160,6 +160,7 @@ class _Session:
 
     def _code(self, frames: list[Frame], *, first_frame: int, index: int) -> _Coded:
         task = self._task(frames)
+        torch.set_num_threads(max(1, min(self.threads, task.num_pixels // PIXELS_PER_THREAD)))
         if index == 0:
             self._announce(task)
         frozen = self._fit(task, index)

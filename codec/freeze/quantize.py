@@ -11,6 +11,7 @@ from codec.arch import Architecture, ParamSpec, exponent_groups, param_specs, se
 from codec.arch.network import GROUP_EXPONENTS
 from codec.arch.numerics import MAX_PARAM
 from codec.bitstream.elements import Network
+from codec.errors import CodecError
 
 # Where the search of exponents starts: fine enough to change little.
 START_EXPONENTS = {
@@ -32,8 +33,16 @@ Arrays = dict[str, np.ndarray]
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
-    """Float64 copies of trained tensors, by their names in the stream."""
-    return {name: t.detach().cpu().numpy().astype(np.float64) for name, t in tensors.items()}
+    """Float64 copies of trained tensors, by their names in the stream.
+
+    Raises:
+        CodecError: a tensor that is not finite.
+    """
+    arrays = {name: t.detach().cpu().numpy().astype(np.float64) for name, t in tensors.items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CodecError(f"the training diverged at {name}; another --seed may not")
+    return arrays
 
 
 def round_parameter(values: np.ndarray, exponent: int) -> np.ndarray:

@@ -58,7 +58,7 @@ class Frozen:
     """A network and codes in integers, the latents they go with, and what they cost.
 
     `distortion` is the mean squared error on [0, 1] of the decoded planes, `rate_bits` the latents
-    and the parameters.
+    and the network.
     """
 
     network: Network

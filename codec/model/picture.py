@@ -68,7 +68,12 @@ def stack_frames(blocks: Blocks, num_frames: int) -> Tensor:
 
 
 class PictureModel(nn.Module):
-    """Everything after the entropy decoder, in float, saturating where the integer program does."""
+    """Everything after the entropy decoder, in float.
+
+    Temporal and synthesis layers saturate as in the integer program. Interpolation and the filters
+    before joining do not, which would cost a pass over all features: only features beyond the
+    feature format's range, twice the range of latents, could tell.
+    """
 
     def __init__(
         self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int

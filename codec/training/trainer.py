@@ -106,7 +106,8 @@ class Trainer:
             channels, bits = model(rounded, self.task.noise)
             distortion = float(self.distortion(channels.clamp(0, 1)))
         bpp = float(bits) / self.task.num_pixels
-        return Cost(distortion, bpp, distortion + self.task.rd_lambda * bpp)
+        j = distortion + self.task.rd_lambda * bpp
+        return Cost(distortion, bpp, j) if math.isfinite(j) else Cost.unknown()
 
     def measure_step(self) -> float:
         """Seconds of one training step: the second of two, on a model that is thrown away."""
