@@ -97,7 +97,7 @@ def _peer_lines(result: Comparison, points: list[PeerPoint]) -> list[str]:
     rows = [("this file", f"{result.test_bytes}", f"{result.psnr_db:.2f} dB", "")]
     for point in points:
         if point.size_bytes is None:
-            rows.append((point.name, "-", "-", "its smallest is larger"))
+            rows.append((point.name, "-", "-", point.setting or "its smallest file is larger"))
         else:
             gain = f"{point.psnr_db - result.psnr_db:+.2f} dB, {point.setting}"
             rows.append((point.name, f"{point.size_bytes}", f"{point.psnr_db:.2f} dB", gain))

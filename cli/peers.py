@@ -101,19 +101,26 @@ def still_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
 def clip_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
     """The best PSNR of each clip codec within a budget of video bytes (no container, no sound).
 
-    All frames are held in memory. Raises UsageError for formats that these codecs do not take.
+    Odd sizes are padded for those that need even ones, and measured without the padding. All
+    frames are held in memory. Raises UsageError for formats that these codecs do not take.
     """
+    import av
+
     info, frames = clip.info, list(clip.frames)
     for name, (encoder, options) in _CLIP_PEERS.items():
         pixel_name = _pixel_name(info.format, encoder)
 
         encode = partial(_stream, info, frames, encoder, options, pixel_name)
-        found = largest_within(encode, _RATE_FACTORS, budget_bytes)
+        try:
+            found = largest_within(encode, _RATE_FACTORS, budget_bytes)
+        except av.error.FFmpegError:
+            yield PeerPoint(name, setting="it does not take this size")
+            continue
         if found is None:
             yield PeerPoint(name)
             continue
         factor, data = found
-        decoded = _decoded(data, _DECODERS[encoder])
+        decoded = _decoded(data, _DECODERS[encoder], info)
         errors = [
             frame_mse(*pair, info.format).colour for pair in zip(frames, decoded, strict=True)
         ]
@@ -168,13 +175,17 @@ def _stream(
     import av
 
     context = av.CodecContext.create(encoder, "w")
-    context.width, context.height, context.pix_fmt = info.width, info.height, pixel_name
+    height, width = _even_size(info)
+    context.width, context.height, context.pix_fmt = width, height, pixel_name
     rate = 1 / (info.time_base * info.frame_ticks)
     context.framerate, context.time_base = rate, 1 / rate
     context.options = {**options, "crf": f"{factor}"}
     packets = []
     for index, frame in enumerate(frames):
-        picture = frame_of(frame.planes, pixel_name)
+        luma = np.pad(
+            frame.planes[0], ((0, height - info.height), (0, width - info.width)), mode="edge"
+        )
+        picture = frame_of((luma, *frame.planes[1:]), pixel_name)
         picture.pts, picture.time_base = index, 1 / rate
         packets += context.encode(picture)
     packets += context.encode(None)
@@ -189,8 +200,15 @@ def _without_banner(packet: bytes, encoder: str) -> bytes:
     return b"".join(b"\x00\x00\x01" + unit for unit in kept)
 
 
-def _decoded(data: bytes, decoder: str) -> list[Frame]:
+def _even_size(info: ClipInfo) -> tuple[int, int]:
+    """(height, width) rounded up to whole chroma samples."""
+    down_y, down_x = info.format.chroma_shifts
+    return -(-info.height >> down_y) << down_y, -(-info.width >> down_x) << down_x
+
+
+def _decoded(data: bytes, decoder: str, info: ClipInfo) -> list[Frame]:
     import av
 
     with av.open(io.BytesIO(data), format=decoder) as container:
-        return [Frame(planes_of(frame)) for frame in container.decode(video=0)]
+        pictures = [planes_of(frame) for frame in container.decode(video=0)]
+    return [Frame((luma[: info.height, : info.width], *chroma)) for luma, *chroma in pictures]
