@@ -112,9 +112,9 @@ def _bar(name: str) -> Iterator[Reporter]:
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as live:
         task = live.add_task(name, total=None, text="")
