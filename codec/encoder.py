@@ -14,7 +14,14 @@ import numpy as np
 import torch
 
 from codec.arch import numerics_for_depth
-from codec.arch.presets import Preset, build_architecture, load_preset
+from codec.arch.presets import (
+    CLIP_REFERENCE_PIXELS,
+    IMAGE_REFERENCE_PIXELS,
+    Preset,
+    build_architecture,
+    load_preset,
+    training_steps,
+)
 from codec.bitstream.elements import Network, Partition, Segment
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
@@ -121,8 +128,17 @@ class _Session:
     @property
     def steps(self) -> int:
         """Training steps of a segment."""
-        plan = self.preset.image if self.clip.info.is_still else self.preset.clip
-        return self.options.steps or plan.steps
+        if self.options.steps:
+            return self.options.steps
+        clip, preset = self.clip, self.preset
+        num_pixels = clip.info.height * clip.info.width
+        if clip.info.is_still:
+            reference = IMAGE_REFERENCE_PIXELS
+            return training_steps(preset.image.steps, num_pixels, reference_pixels=reference)
+        known = clip.num_frames or clip.expected_frames or self.length
+        num_pixels *= min(known, self.length)
+        reference = CLIP_REFERENCE_PIXELS
+        return training_steps(preset.clip.steps, num_pixels, reference_pixels=reference)
 
     @property
     def num_segments(self) -> int:

@@ -15,6 +15,7 @@ from codec.arch.presets import (
     load_preset,
     parse_preset,
     preset_names,
+    training_steps,
 )
 from codec.errors import UsageError
 
@@ -222,3 +223,10 @@ def test_plans_that_describe_no_network(values, message):
 def test_no_ifce_levels_mean_no_ifce():
     assert build((1, 64, 64), ifce_levels="").ifce_features == 0
     assert build((1, 64, 64), ifce_levels="1-2").ifce_levels == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("num_pixels", "steps"), [(1600, 100), (400, 200), (100, 400), (1, 400), (10**6, 100)]
+)
+def test_smaller_segments_get_more_steps(num_pixels: int, steps: int) -> None:
+    assert training_steps(100, num_pixels, reference_pixels=1600) == steps

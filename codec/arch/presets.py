@@ -18,6 +18,9 @@ from codec.errors import UsageError
 
 # Pictures from these sizes on (pixels) get one and two more levels.
 LARGE_PICTURES = (1_000_000, 3_000_000)
+IMAGE_REFERENCE_PIXELS = 768 * 512
+CLIP_REFERENCE_PIXELS = 21 * 352 * 288
+MAX_STEPS_FACTOR = 4.0
 SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
 
 
@@ -25,7 +28,8 @@ SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
 class Plan:
     """Network description as a preset writes it: before the size of the picture is known.
 
-    `steps` are forward and backward passes over the whole segment. `static`, `dynamic` and `hyper`
+    `steps` are forward and backward passes over the whole segment, for a 768x512 picture or 21
+    frames of 352x288; smaller ones get more (`training_steps`). `static`, `dynamic` and `hyper`
     are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in layers `X` is the number of
     channels that come in (temporal) or of the picture (synthesis).
     """
@@ -168,6 +172,15 @@ def _check_value(annotation: str, value: object, *, where: str) -> None:
     }
     if not fits.get(annotation, True):
         raise UsageError(f"{where} = {value!r} is not a valid {annotation}")
+
+
+def training_steps(steps: int, num_pixels: int, *, reference_pixels: int) -> int:
+    """Steps for a segment: steps * sqrt(reference / pixels) where it is smaller than the reference.
+
+    At most four times `steps`: a small segment takes less time all the same, and needs it less.
+    """
+    factor = math.sqrt(reference_pixels / num_pixels)
+    return round(steps * min(MAX_STEPS_FACTOR, max(1.0, factor)))
 
 
 def build_architecture(
