@@ -76,7 +76,7 @@ def interpolate(
     shape: tuple[int, int],
     threads: int,
 ) -> np.ndarray:
-    """Planes (planes, h, w) at twice the size, cropped to `shape` (DESIGN 3, notes 1.4).
+    """Planes (planes, h, w) at twice the size, cropped to `shape` (docs/bitstream.md 5.4).
 
     Args:
         planes: activations in the feature format.
