@@ -17,7 +17,8 @@ from codec.arch import (
 from codec.arch.network import GROUP_EXPONENTS
 from codec.arch.notation import parse_layer
 from codec.bitstream.elements import Network
-from codec.fixedpoint.program import check_network
+from codec.errors import BitstreamError
+from codec.fixedpoint.program import load_network
 
 # Exponents at which random values give activations that move and saturate.
 EXPONENTS = {
@@ -75,6 +76,15 @@ CLIP = architecture(
         "7-3x1-adaptive-none@1/4,res=1,gate=1,code=2,every=2",
     ),
 )
+
+
+def check_network(network: Network, numerics: Numerics) -> str | None:
+    """Why `network` is not legal, or None if it is: `load_network` without the exception."""
+    try:
+        load_network(network, numerics)
+    except BitstreamError as error:
+        return str(error)
+    return None
 
 
 def random_network(

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixedpoint_networks import CLIP, architecture, random_network, zero_network
+from fixedpoint_networks import (
+    CLIP,
+    architecture,
+    check_network,
+    random_network,
+    zero_network,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +24,7 @@ from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.adaptive import Modulated, bake, demodulate_q12
 from codec.fixedpoint.affine import make_rows
-from codec.fixedpoint.program import check_network, load_network
+from codec.fixedpoint.program import load_network
 from codec.fixedpoint.render_reference import bake_reference
 from codec.fixedpoint.stack import run_temporal
 

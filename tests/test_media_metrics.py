@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_examples import random_planes
 
-from codec.media.convert import to_14_bit, to_16_bit
 from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import (
     MAX_PSNR_DB,
@@ -91,17 +89,3 @@ def test_psnr_of_a_clip_is_that_of_the_mean_error() -> None:
     assert sequence_psnr(iter([1.0, 3.0]), 255) == pytest.approx(psnr_from_mse(2.0, 255))
     apart = (psnr_from_mse(1.0, 255) + psnr_from_mse(3.0, 255)) / 2
     assert not math.isclose(sequence_psnr([1.0, 3.0], 255), apart)
-
-
-def test_depth_16_to_14_and_back_is_the_nearest_value() -> None:
-    deep = np.arange(65536, dtype=np.uint16)
-    coded = to_14_bit(deep)
-    back = to_16_bit(np.arange(16384, dtype=np.uint16))
-    assert coded.dtype == back.dtype == np.uint16
-    for value in range(0, 65536, 251):
-        exact = Fraction(value * 16383, 65535)
-        assert abs(int(coded[value]) - exact) <= Fraction(1, 2)
-    for value in range(0, 16384, 61):
-        assert abs(int(back[value]) - Fraction(value * 65535, 16383)) <= Fraction(1, 2)
-    assert (coded[0], coded[-1], back[0], back[-1]) == (0, 16383, 0, 65535)
-    np.testing.assert_array_equal(to_14_bit(back), np.arange(16384))

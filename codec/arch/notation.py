@@ -72,7 +72,7 @@ def _integer(text: str, token: _Token, *, low: int, high: int, what: str) -> int
     return int(token.text)
 
 
-def _tokens(text: str, part: str, offset: int, separator: str) -> list[_Token]:
+def _tokens(part: str, offset: int, separator: str) -> list[_Token]:
     tokens, start = [], offset
     for piece in part.split(separator):
         tokens.append(_Token(piece, start))
@@ -81,7 +81,7 @@ def _tokens(text: str, part: str, offset: int, separator: str) -> list[_Token]:
 
 
 def _kernel(text: str, token: _Token, kind: str) -> tuple[int, int]:
-    pieces = _tokens(text, token.text, token.start, "x")
+    pieces = _tokens(token.text, token.start, "x")
     if kind in SPATIAL_KINDS:
         if len(pieces) != 1:
             raise _fail(text, token, f"a {kind} layer has one kernel size, such as 3")
@@ -134,7 +134,7 @@ def parse_layer(text: str, *, num_out: int | None = None) -> Layer:
     """
     head, *rest = text.split(",")
     body, at, resolution = head.partition("@")
-    fields = _tokens(text, body, 0, "-")
+    fields = _tokens(body, 0, "-")
     if len(fields) != 4:
         raise _fail(text, _Token(body, 0), "a layer has four fields: out-kernel-type-activation")
     out_token, kernel_token, kind_token, relu_token = fields
@@ -153,9 +153,7 @@ def parse_layer(text: str, *, num_out: int | None = None) -> Layer:
         raise _fail(text, _Token(resolution, len(body) + 1), "synthesis works at full resolution")
     if kind == "ck" and relu_token.text != "none":
         raise _fail(text, relu_token, "a ck layer is linear: its activation is none")
-    options = _options(
-        text, _tokens(text, ",".join(rest), len(head) + 1, ",") if rest else (), kind
-    )
+    options = _options(text, _tokens(",".join(rest), len(head) + 1, ",") if rest else (), kind)
     flags = {key: bool(value) for key, value in options.items() if key in FLAG_KEYS}
     numbers = {key: value for key, value in options.items() if key not in FLAG_KEYS}
     return Layer(out, time, space, kind, relu_token.text == "relu", level, **flags, **numbers)

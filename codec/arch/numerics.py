@@ -16,7 +16,6 @@ NUM_SCALES = (LOG_SCALE_MAX - LOG_SCALE_MIN) * SCALE_STEPS_PER_NAT + 1
 LOG_SCALE_OFFSET = -4  # added to the ARM's second output: zero weights mean narrow distributions
 FREQ_BITS = 16  # frequencies of one CDF row add up to 2^16
 
-MAX_EXPONENT = 24  # a parameter is q * 2^-e with 0 <= e <= 24
 MAX_PARAM = (1 << 20) - 1  # |q| of a coded parameter
 ACC32_MAX = (1 << 31) - 1
 ACC64_MAX = (1 << 62) - 1

@@ -345,12 +345,3 @@ def load_network(network: Network, numerics: Numerics) -> Program:
         synthesis=synthesis,
         stab=stab,
     )
-
-
-def check_network(network: Network, numerics: Numerics) -> str | None:
-    """Why `network` is not legal, or None if it is: `load_network` without the exception."""
-    try:
-        load_network(network, numerics)
-    except BitstreamError as error:
-        return str(error)
-    return None

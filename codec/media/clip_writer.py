@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _CONTAINERS = {".mkv": ("matroska", ("ffv1", "x264")), ".mp4": ("mp4", ("x264",))}
 _ENCODERS = {"ffv1": "ffv1", "x264": "libx264"}
 CLIP_EXTENSIONS = tuple(_CONTAINERS)
-CLIP_CODECS = tuple(_ENCODERS)
 DEFAULT_CRF = 18
 _MAX_CRF = 51
 # FFV1 refuses to divide planes of a few samples into slices, which its version 3 always does.

@@ -50,9 +50,7 @@ class _Timing:
     ticks_per_source: int
 
 
-def read_clip(
-    path: str | os.PathLike, *, skip: int = 0, limit: int | None = None, with_audio: bool = True
-) -> Clip:
+def read_clip(path: str | os.PathLike, *, skip: int = 0, limit: int | None = None) -> Clip:
     """A clip whose frames are decoded as they are asked for, `limit` at most after `skip` others.
 
     YUV 4:2:0, 4:2:2, 4:4:4 and grey of 8, 10, 12 and 16 bit come as they are. Other YUV goes to the
@@ -74,7 +72,7 @@ def read_clip(
     origin = first.pts if shifted and first.pts is not None else 0
     notes = _notes(first, stream.codec_context.name)
     track = None
-    if with_audio and container.streams.audio:
+    if container.streams.audio:
         cut = Cut(skip, limit, origin * stream.time_base)
         track = _sound(path, stream.index, cut, notes)
     frames = _frames(islice(chain([first], decoded), limit), timing, origin, path)

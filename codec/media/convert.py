@@ -1,4 +1,4 @@
-"""Conversions between representations of samples: coded depth, and RGB to YUV 4:4:4 and back."""
+"""Conversions between representations of samples: RGB to YUV 4:4:4 and back, and to pictures."""
 
 from __future__ import annotations
 
@@ -26,16 +26,6 @@ _HD_LINES = 720
 RGB_CLIP_COLOUR = Colour(primaries=1, transfer=13, matrix=_BT601, full_range=True)
 # What the samples of an RGB still are, unless its file says more.
 RGB_COLOUR = Colour(matrix=_IDENTITY_MATRIX, full_range=True)
-
-
-def to_14_bit(samples: np.ndarray) -> np.ndarray:
-    """v14 = (v16 * 16383 + 32767) // 65535: the nearest 14-bit value; uint16 in and out."""
-    return ((samples.astype(np.uint32) * 16383 + 32767) // 65535).astype(np.uint16)
-
-
-def to_16_bit(samples: np.ndarray) -> np.ndarray:
-    """v16 = (v14 * 65535 + 8191) // 16383: undoes `to_14_bit` to half a 14-bit step."""
-    return ((samples.astype(np.uint32) * 65535 + 8191) // 16383).astype(np.uint16)
 
 
 def matrix_or_default(colour: Colour, height: int) -> int:

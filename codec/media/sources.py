@@ -21,9 +21,7 @@ _ANIMATED = ("GIF", "PNG", "AVIF")
 _LEFT_TO_FFMPEG = ("MPEG", "FLI")
 
 
-def open_source(
-    path: str | os.PathLike, *, skip: int = 0, limit: int | None = None, with_audio: bool = True
-) -> Clip:
+def open_source(path: str | os.PathLike, *, skip: int = 0, limit: int | None = None) -> Clip:
     """A picture or a clip, told apart by content; `limit` frames of a clip after `skip` others.
 
     An animated picture of more than one frame is a clip. Raises InputError for what cannot be read
@@ -45,7 +43,7 @@ def open_source(
         return _still(path, skip, kind.num_pictures)
     elif kind.format == "WEBP":
         return read_animation(path, skip=skip, limit=limit)
-    return read_clip(path, skip=skip, limit=limit, with_audio=with_audio)
+    return read_clip(path, skip=skip, limit=limit)
 
 
 def _still(path: Path, skip: int, num_pictures: int = 1) -> Clip:
