@@ -286,6 +286,45 @@ def test_samples_of_a_segment_are_counted() -> None:
     assert found == expected
 
 
+def test_replicated_columns_are_counted() -> None:
+    """A column of samples under a kernel that reaches 1785 samples to both sides."""
+    arch = architecture(dynamic="0", temporal=("X-1x15-conv-none,dilation=255",))
+    inputs = arch.num_features
+    segment = replace(huge_segment(arch, num_frames=1, side=1), rect=(0, 0, 1 << 20, 1))
+    found = segment_samples(arch, segment.grid_present, num_frames=1, height=1 << 20, width=1)
+    assert found > inputs * 3571 << 20
+    with pytest.raises(LimitError, match="numbers at once"):
+        check_segment(segment, arch, Limits())
+
+
+def test_rectangles_of_a_frame_share_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, num_samples = two_rectangles()
+    monkeypatch.setattr("codec.decoder.segments._SAMPLES_PER_PIXEL", 0)
+    monkeypatch.setattr("codec.decoder.segments.MAX_SEGMENT_SAMPLES", 2 * num_samples)
+    assert verify(data).num_segments == 2
+    monkeypatch.setattr("codec.decoder.segments.MAX_SEGMENT_SAMPLES", 2 * num_samples - 1)
+    with pytest.raises(LimitError, match=f"{2 * num_samples} numbers at once"):
+        verify(data)
+
+
+def two_rectangles() -> tuple[bytes, int]:
+    """A clip of one black frame in two halves, and the numbers that each of them needs."""
+    arch = architecture(static="0", num_channels=1, synthesis=("X-1-linear-none",))
+    clip = ClipInfo(PixelFormat("gray", 8), 8, 4, is_still=False)
+    half = replace(
+        huge_segment(arch, num_frames=1, side=4),
+        frame_hashes=(frame_hash([np.zeros((4, 4), np.uint8)]),),
+    )
+    file = io.BytesIO()
+    writer = StreamWriter(file, clip)
+    writer.network(0, zero_network(arch))
+    for left in (0, 4):
+        writer.segment(replace(half, rect=(0, left, 4, 4)))
+    writer.finish()
+    num_samples = segment_samples(arch, half.grid_present, num_frames=1, height=4, width=4)
+    return file.getvalue(), num_samples
+
+
 def test_an_empty_large_picture_needs_little() -> None:
     clip = ClipInfo(PixelFormat("gray", 8), 3000, 2000, is_still=True)
     arch = architecture(static="0-6", num_channels=1, synthesis=("X-1-linear-none",))

@@ -23,10 +23,14 @@ _PROGRAMS = 4
 
 @dataclass(frozen=True)
 class _Piece:
-    """A segment that is being decoded; `planes` gives its rectangle frame by frame."""
+    """A segment that is being decoded; `planes` gives its rectangle frame by frame.
+
+    `samples` are the numbers that are held for it.
+    """
 
     segment: Segment
     planes: Iterator[Planes]
+    samples: int
 
     @property
     def end(self) -> int:
@@ -54,9 +58,10 @@ class Composer:
             self._programs[network_id] = load_network(network, self._numerics)
         return self._programs[network_id]
 
-    def _open(self, segment: Segment, frame: int) -> _Piece:
+    def _open(self, segment: Segment, frame: int, held_samples: int) -> _Piece:
         with _naming(segment):
-            check_segment(segment, self._reader.network(segment.network_id).arch, self._limits)
+            arch = self._reader.network(segment.network_id).arch
+            samples = check_segment(segment, arch, self._limits, held_samples=held_samples)
             program = self._program(segment.network_id)
         first = max(0, frame - segment.first_frame)
         planes = decode_segment(
@@ -66,7 +71,7 @@ class Composer:
             frames=range(first, segment.num_frames),
             threads=self._threads,
         )
-        return _Piece(segment, planes)
+        return _Piece(segment, planes, samples)
 
     def frames(self, segments: Iterator[Segment], start: int, stop: int | None) -> Iterator[Frame]:
         """Frames `start` to `stop` from segments by rising first frame; none are read ahead.
@@ -84,7 +89,8 @@ class Composer:
                 if waiting is None or waiting.first_frame > number:
                     break
                 if waiting.first_frame + waiting.num_frames > number:
-                    active.append(self._open(waiting, number))
+                    held_samples = sum(piece.samples for piece in active)
+                    active.append(self._open(waiting, number, held_samples))
                 waiting = None
             if not active and waiting is None:
                 return

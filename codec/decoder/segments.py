@@ -19,7 +19,7 @@ from codec.media.frames import ClipInfo
 
 Planes = tuple[np.ndarray, ...]
 
-# Latents and activations of a segment that are held at once, at least 32 a pixel of a large frame.
+# Latents and activations of segments that are held at once, at least 32 a pixel of a large frame.
 MAX_SEGMENT_SAMPLES = 1 << 31
 _SAMPLES_PER_PIXEL = 32
 
@@ -27,17 +27,26 @@ _SAMPLES_PER_PIXEL = 32
 def segment_samples(
     arch: Architecture, present: tuple[bool, ...], *, num_frames: int, height: int, width: int
 ) -> int:
-    """Numbers that decoding a segment holds at once: latents, temporal stack, one frame."""
+    """Numbers that decoding a segment holds at once: latents, temporal stack, one frame.
 
-    def area(level: int) -> int:
+    The inputs of a temporal layer count with the columns that a convolution replicates at both
+    sides, which in narrow pictures are most of them.
+    """
+
+    def area(level: int, *, margin: int = 0) -> int:
         rows, columns = grid_shape(Grid(level), height, width)
-        return rows * columns
+        return rows * (columns + 2 * margin)
 
     coded = (grid for grid, is_present in zip(arch.grids, present, strict=True) if is_present)
     latents = sum(grid.num_slices(num_frames) * area(grid.level) for grid in coded)
     stack = max(
         (
-            num_frames * (temporal_inputs(arch, i) + layer.out) * area(layer.level)
+            num_frames
+            * (
+                temporal_inputs(arch, i)
+                * area(layer.level, margin=layer.kernel_space // 2 * layer.dilation)
+                + layer.out * area(layer.level)
+            )
             for i, layer in enumerate(arch.temporal)
         ),
         default=0,
@@ -45,8 +54,12 @@ def segment_samples(
     return latents + stack + (arch.num_inputs + arch.num_channels) * area(0)
 
 
-def check_segment(segment: Segment, arch: Architecture, limits: Limits) -> None:
-    """Refuse a segment before anything is allocated for it.
+def check_segment(
+    segment: Segment, arch: Architecture, limits: Limits, *, held_samples: int = 0
+) -> int:
+    """Refuse a segment before anything is allocated for it; gives its `segment_samples`.
+
+    `held_samples` are those of segments that are being decoded: rectangles of the same frames.
 
     Raises:
         LimitError: more memory or work than the limits allow.
@@ -56,14 +69,17 @@ def check_segment(segment: Segment, arch: Architecture, limits: Limits) -> None:
         arch, segment.grid_present, num_frames=segment.num_frames, height=height, width=width
     )
     allowed = max(MAX_SEGMENT_SAMPLES, _SAMPLES_PER_PIXEL * limits.max_pixels)
-    if samples > allowed:
-        raise LimitError(f"a segment needs {samples} numbers at once; {allowed} are allowed")
+    if held_samples + samples > allowed:
+        raise LimitError(
+            f"decoding needs {held_samples + samples} numbers at once; {allowed} are allowed"
+        )
     macs = mac_per_pixel(arch, segment.num_frames)
     if macs > limits.max_mac_per_pixel:
         raise LimitError(
             f"network {segment.network_id} needs {macs:.0f} multiplications a pixel; "
             f"{limits.max_mac_per_pixel} are allowed"
         )
+    return samples
 
 
 def decode_segment(
