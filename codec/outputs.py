@@ -79,7 +79,8 @@ def atomic_output(target: str, existing: Existing, *, suffix: str = "") -> Itera
 
     The path ends like `target`, or in `suffix` where that is standard output or a device.
 
-    On any exception, a signal that raises one included, nothing is left behind. Standard output and
+    On any exception, a signal that raises one included, nothing is left behind, and errors name the
+    target. Standard output and
     devices receive the bytes when the block has ended. A `target` with `%04d` in it stands for
     numbered files: they are written into a folder beside it and renamed one by one.
     """
@@ -89,9 +90,15 @@ def atomic_output(target: str, existing: Existing, *, suffix: str = "") -> Itera
         manager = _many_files(Path(target), existing)
     else:
         manager = _one_file(Path(os.path.realpath(target)), existing)
+    part = ""
     try:
         with manager as path:
+            part = str(path)
             yield path
+    except OutputError as error:
+        if not part or part not in str(error):
+            raise
+        raise type(error)(str(error).replace(part, target)) from error
     except OSError as error:
         if isinstance(error, CodecError | BrokenPipeError):
             raise

@@ -57,6 +57,18 @@ def test_failure_leaves_nothing_and_keeps_what_was_there(
     assert _names(tmp_path) == ["a.modc"]
 
 
+def test_errors_name_the_target(tmp_path: Path) -> None:
+    target = tmp_path / "a.mp4"
+
+    def fail() -> None:
+        with atomic_output(str(target), REFUSE) as part:
+            raise OutputError(f"{part}: cannot be written: it is too odd")
+
+    with pytest.raises(OutputError) as caught:
+        fail()
+    assert str(caught.value) == f"{target}: cannot be written: it is too odd"
+
+
 def test_a_target_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "a.modc"
 
