@@ -22,6 +22,7 @@ from codec.fixedpoint.program import load_network
 
 # Exponents at which random values give activations that move and saturate.
 EXPONENTS = {
+    "features": 6,
     "arm.weight": 6,
     "arm.bias": 8,
     "ifce.weight": 6,

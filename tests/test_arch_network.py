@@ -120,7 +120,7 @@ def test_hop_bookkeeping():
     assert [channels_at(HOP, level) for level in range(7)] == [7, 6, 5, 4, 3, 2, 1]
     assert (HOP.num_features, HOP.num_inputs, HOP.num_channels, HOP.arm_width) == (7, 7, 3, 20)
     assert exponent_groups(HOP) == (
-        "arm.weight", "arm.bias", "ifce.weight", "ifce.bias", "up",
+        "features", "arm.weight", "arm.bias", "ifce.weight", "ifce.bias", "up",
         "synth_in.weight", "synth.weight", "synth.bias",
     )  # fmt: skip
     assert segment_specs(HOP, 1) == ()

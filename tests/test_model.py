@@ -326,6 +326,7 @@ def test_saturation_is_part_of_the_float_model(loud):
     case = Case(arch, NARROW, num_frames=4, height=9, width=11)
     rng = np.random.default_rng(3)
     network = random_network(case, rng)
+    network.exponents["features"] = 6
     network.values[loud] *= 20
     for spec in param_specs(arch):
         if spec.group == "up":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from codec.arch.grids import Grid, coding_order
 from codec.arch.notation import Layer
+from codec.arch.numerics import MIN_FEATURE_EXPONENT
 from codec.errors import UsageError
 
 # Causal neighbours (dy, dx) in the order in which they are used (Cool-Chic 5, priority map).
@@ -25,8 +26,11 @@ MAX_ARM_LAYERS = 7
 MAX_LAYERS = 15
 
 # Exponents e of a group of parameters: value = q * 2^-e. The lower bounds keep every rescaling
-# of an accumulator a right shift.
+# of an accumulator a right shift. The group "features" has no parameters: its exponent is the
+# number of fraction bits of features (`Numerics.with_features`).
+FEATURES = "features"
 GROUP_EXPONENTS = {
+    FEATURES: (MIN_FEATURE_EXPONENT, 13),
     "arm.weight": (0, 12),
     "arm.bias": (0, 18),
     "ifce.weight": (0, 12),
@@ -317,6 +321,6 @@ def segment_specs(arch: Architecture, num_frames: int) -> tuple[ParamSpec, ...]:
 
 
 def exponent_groups(arch: Architecture) -> tuple[str, ...]:
-    """Groups of parameters that the architecture has, in the order of GROUP_EXPONENTS."""
-    present = {spec.group for spec in param_specs(arch)}
+    """Groups that the architecture has, in the order of GROUP_EXPONENTS: features always."""
+    present = {FEATURES, *(spec.group for spec in param_specs(arch))}
     return tuple(group for group in GROUP_EXPONENTS if group in present)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from codec.arch.network import (
+    FEATURES,
     GROUP_EXPONENTS,
     Architecture,
     exponent_groups,
@@ -49,8 +50,13 @@ def _from_defaults(network: Network) -> _Tensors:
     }
 
 
+def _groups_of_tensors(arch: Architecture) -> tuple[str, ...]:
+    """The groups that have a scale: all but that of the feature format."""
+    return tuple(group for group in exponent_groups(arch) if group != FEATURES)
+
+
 def _by_group(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    groups: dict[str, list[np.ndarray]] = {group: [] for group in exponent_groups(arch)}
+    groups: dict[str, list[np.ndarray]] = {group: [] for group in _groups_of_tensors(arch)}
     for spec in param_specs(arch):
         groups[spec.group].append(tensors[spec.name])
     return groups
@@ -62,8 +68,11 @@ def group_bits_q16(network: Network) -> dict[str, int]:
     In 2^-16 bits, exact up to the rounding of each symbol's cost; nothing is coded.
     """
     groups = _by_group(network.arch, _from_defaults(network))
+    bits = {FEATURES: EXPONENT_BITS << 16}
     side = EXPONENT_BITS + SCALE_BITS << 16
-    return {group: side + int(scale_costs_q16(part).min()) for group, part in groups.items()}
+    for group, part in groups.items():
+        bits[group] = side + int(scale_costs_q16(part).min())
+    return bits
 
 
 def network_bits_q16(network: Network) -> int:
@@ -72,8 +81,13 @@ def network_bits_q16(network: Network) -> int:
 
 
 def _encode_body(arch: Architecture, tensors: _Tensors, exponents: Mapping[str, int]) -> bytes:
-    """Per group its exponent (where `exponents` has it) and scale, then all tensors in order."""
+    """That of the features, per group its exponent and scale, then all tensors in order.
+
+    Exponents only where `exponents` has them.
+    """
     coder = ParameterEncoder(num_parameters(arch))
+    if FEATURES in exponents:
+        coder.bits(exponents[FEATURES], EXPONENT_BITS)
     scales: dict[str, int] = {}
     for group, part in _by_group(arch, tensors).items():
         if group in exponents:
@@ -150,14 +164,15 @@ def _read_complete(cursor: Cursor, arch: Architecture, limits: Limits) -> Networ
         low, high = GROUP_EXPONENTS[group]
         if not low <= exponents[group] <= high:
             raise cursor.error(f"exponent {exponents[group]} of {group} is not in {low}..{high}")
-        scales[group] = body.scale()
+        if group != FEATURES:
+            scales[group] = body.scale()
     bases = {spec.name: default_values(spec, exponents[spec.group]) for spec in param_specs(arch)}
     return Network(arch, exponents, _read_sums(cursor, body, arch, bases, scales))
 
 
 def _read_difference(cursor: Cursor, base: Network) -> Network:
     body = ParameterDecoder(cursor.rest(), what="network")
-    scales = {group: body.scale() for group in exponent_groups(base.arch)}
+    scales = {group: body.scale() for group in _groups_of_tensors(base.arch)}
     values = _read_sums(cursor, body, base.arch, base.values, scales)
     return Network(base.arch, base.exponents, values)
 

@@ -18,7 +18,7 @@ from codec.arch import (
     temporal_inputs,
     up_stages,
 )
-from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
+from codec.arch.network import CONTEXT_ORDER, FEATURES, GROUP_EXPONENTS
 from codec.arch.numerics import (
     ACC32_MAX,
     CONTEXT_ACT_MAX,
@@ -332,6 +332,7 @@ def load_network(network: Network, numerics: Numerics) -> Program:
             accumulator could leave its type; the message names the tensor.
     """
     arch, params = network.arch, _Parameters(network)
+    numerics = numerics.with_features(params.exponent(FEATURES))
     up, pre = _load_filters(arch, params, numerics)
     synthesis, stab = _load_synthesis(arch, params, numerics)
     return Program(

@@ -16,6 +16,7 @@ from codec.arch import (
     slice_of,
     temporal_at,
 )
+from codec.arch.network import FEATURES
 from codec.bitstream.elements import Network
 from codec.bitstream.tables import load_tables
 from codec.fixedpoint.formats import align, rshift, sat
@@ -319,6 +320,7 @@ def render_reference(
     numerics: Numerics,
 ) -> np.ndarray:
     """Twin of `codec.fixedpoint.render.render`: (T, C_out, H, W) int64."""
+    numerics = numerics.with_features(network.exponents[FEATURES])
     size = {"height": height, "width": width, "numerics": numerics}
     channels, levels = _stack(network, latents, codes, num_frames=num_frames, **size)
     frames = []

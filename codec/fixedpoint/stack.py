@@ -95,8 +95,8 @@ def _join(program: Program, grid: Grid, latents: np.ndarray, threads: int) -> Bl
         planes, active = np.zeros((slices, 0, height, width), dtype), np.zeros((slices, 0), bool)
         return Block(grid.time_stride, 1, (), planes, active)
     active = latents.reshape(len(latents), -1).any(axis=1)
-    planes = latents.astype(dtype) << numerics.feature_frac
-    planes = np.clip(planes, -numerics.act_max, numerics.act_max)
+    planes = latents.astype(np.int32) << numerics.feature_frac
+    planes = np.clip(planes, -numerics.act_max, numerics.act_max).astype(dtype)
     if grid.level in program.pre:
         rows, taps = program.pre[grid.level], program.arch.pre_taps
         planes = filter_planes(planes, active, rows, num_taps=taps, threads=threads)

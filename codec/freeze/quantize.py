@@ -15,6 +15,7 @@ from codec.errors import CodecError
 
 # Where the search of exponents starts: fine enough to change little.
 START_EXPONENTS = {
+    "features": 9,
     "arm.weight": 8,
     "arm.bias": 9,
     "ifce.weight": 8,

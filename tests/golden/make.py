@@ -107,6 +107,7 @@ SPREAD = {
     "synth.bias": 0.4,
 }
 EXPONENTS = {
+    "features": 8,
     "arm.weight": 5,
     "arm.bias": 5,
     "ifce.weight": 4,
