@@ -160,10 +160,9 @@ def _show(report: Report, *, stream: TextIO) -> None:
         return
     for note in report["notes"]:
         print(f"{report['input']}: note: {note}", file=sys.stderr)
-    psnr_db = report["psnr_db"]
-    quality = "lossless" if psnr_db is None else f"{psnr_db:.2f} dB"
     print(
-        f"{report['output']}: {report['size_bytes']} bytes, {report['bpp']:.4f} bpp, {quality}"
+        f"{report['output']}: {report['size_bytes']} bytes, {report['bpp']:.4f} bpp,"
+        f" {report['psnr_db']:.2f} dB"
         f" ({report['num_frames']} x {report['width']}x{report['height']},"
         f" {format_duration(report['seconds'])})",
         file=stream,

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from codec.errors import UsageError
-from codec.options import Progress, finite
+from codec.options import Progress
 
 Reporter = Callable[[Progress], None]
 
@@ -84,11 +84,10 @@ def _measured(progress: Progress) -> list[str]:
 
 
 def _as_json(progress: Progress) -> dict[str, Any]:
-    values = {
-        key: finite(value) if isinstance(value, float) else value
-        for key, value in asdict(progress).items()
-    }
-    return {"type": "progress", **values}
+    values = asdict(progress)
+    # JSON has no NaN, which stands for what is not known yet.
+    unknown = {key: None for key, value in values.items() if value != value}
+    return {"type": "progress", **values, **unknown}
 
 
 def _lines(name: str) -> Reporter:

@@ -101,7 +101,8 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeReport:
-    """What an encode made; sizes in bytes of the real file, PSNR of the really decoded pictures.
+    """What an encode made; sizes in bytes of the real file, PSNR of the really decoded pictures
+    (99 dB where there is no error).
 
     `bpp` counts all bits of the file but those of audio packets, per luma pixel. `notes` are
     sentences about what was converted or left out, `data` is the file itself where no output was
@@ -127,14 +128,7 @@ class EncodeReport:
     data: bytes | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON can carry it: no file, hashes as eight hex digits, no infinities."""
+        """The report as JSON can carry it: no file, hashes as eight hex digits."""
         values = asdict(self)
         del values["data"]
-        values["frame_hashes"] = [f"{value:08x}" for value in self.frame_hashes]
-        values["frame_psnr_db"] = [finite(value) for value in self.frame_psnr_db]
-        return values | {"psnr_db": finite(self.psnr_db)}
-
-
-def finite(value: float) -> float | None:
-    """`value`, or None where JSON has no number for it (a PSNR of equal pictures is infinite)."""
-    return value if math.isfinite(value) else None
+        return values | {"frame_hashes": [f"{value:08x}" for value in self.frame_hashes]}
