@@ -174,10 +174,11 @@ def _child(sender: Connection, task: Task, source: str, verbose: bool) -> None:
 
 
 def _collect(source: str, process: SpawnProcess, connection: Connection) -> Outcome:
-    try:
-        outcome = connection.recv()
-    except EOFError:
-        outcome = None
+    with connection:
+        try:
+            outcome = connection.recv()
+        except EOFError:
+            outcome = None
     process.join()
     if outcome is None:
         message = f"{source}: its process ended with exit code {process.exitcode}"
