@@ -185,7 +185,7 @@ def test_clip_operations():
     outputs_of_ifce = {2: 2 / 4 / 8, 3: 3 / 8, 5: 3 / 4 / 4, 7: 4 / 4, 8: 7}
     ifce = sum(outputs_of_ifce.values()) * 2 / 4
     assert entropy_macs(CLIP, 8) == pytest.approx(arm + ifce)
-    conv, ck = 5 * (4 * 27 + 1), 5 * 5
+    conv, ck = 5 * (4 * 27 + 1), 5 * 3
     adaptive, grouped = 8 * 8 * 9, 4 * 2 * 3
     assert temporal_macs(CLIP) == pytest.approx((conv + ck) / 16 + (adaptive + grouped) / 4)
     assert synthesis_macs(CLIP) == 12 * 7 * 9 + 7 * 3 + 6 * 3

@@ -49,7 +49,7 @@ def temporal_macs(arch: Architecture) -> float:
     for index, layer in enumerate(arch.temporal):
         inputs = temporal_inputs(arch, index)
         per_group = 1 if layer.kind == "ck" else inputs // (layer.groups or inputs)
-        kernel = layer.kernel_time * layer.kernel_space**2
+        kernel = layer.time_taps * layer.kernel_space**2
         total += layer.out * (per_group * kernel + layer.gate) / 4**layer.level
     return total
 

@@ -267,7 +267,7 @@ def _temporal_specs(arch: Architecture) -> Iterator[ParamSpec]:
     for i, layer in enumerate(arch.temporal):
         inputs, name, space = temporal_inputs(arch, i), f"temporal.{i}", layer.kernel_space
         if layer.kind == "ck":
-            taps = layer.kernel_time // 2 + 1 if layer.causal else layer.kernel_time
+            taps = layer.time_taps
             centre = 0 if layer.causal else layer.kernel_time // 2
             default = tuple(256 * (tap == centre) for tap in range(taps)) * layer.out
             yield ParamSpec(f"{name}.taps", (layer.out, taps), "temporal.weight", default)

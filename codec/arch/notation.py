@@ -54,6 +54,11 @@ class Layer:
         """Whether the layer works on the stack of frames."""
         return self.kind in TEMPORAL_KINDS
 
+    @property
+    def time_taps(self) -> int:
+        """Frames that an output sees: the time kernel, of a causal layer its past half."""
+        return self.kernel_time // 2 + 1 if self.causal else self.kernel_time
+
 
 @dataclass(frozen=True)
 class _Token:
