@@ -13,6 +13,8 @@ from codec.media.frames import Clip, ClipInfo, Colour, Frame, PixelFormat
 
 _SHAPES = "(H, W), (H, W, C) or (T, H, W, C)"
 _TICKS_PER_SECOND = 90_000
+# As a fraction of whole numbers up to 90 000 it still fits a stream.
+_MAX_FRAME_RATE = 20_000
 
 
 def clip_of(array: np.ndarray, *, frame_rate: Fraction | float = 25) -> Clip:
@@ -66,8 +68,10 @@ def _still(frame: np.ndarray) -> Clip:
 
 
 def _clip(frames: np.ndarray, frame_rate: Fraction) -> Clip:
-    if frame_rate <= 0:
-        raise UsageError(f"the frame rate must be positive, not {frame_rate}")
+    if not 0 < frame_rate <= _MAX_FRAME_RATE:
+        raise UsageError(
+            f"the frame rate must be above 0 and at most {_MAX_FRAME_RATE}, not {frame_rate}"
+        )
     num_frames, height, width, num_channels = frames.shape
     is_grey = num_channels == 1
     info = ClipInfo(

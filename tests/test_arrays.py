@@ -68,6 +68,12 @@ def test_arrays_that_are_no_picture_are_refused(array: np.ndarray) -> None:
         clip_of(array)
 
 
+@pytest.mark.parametrize("frame_rate", [0, -25, 1e-9, 20_001, 1e12])
+def test_frame_rates_that_no_stream_holds_are_refused(frame_rate: float) -> None:
+    with pytest.raises(UsageError, match="frame rate must be"):
+        clip_of(np.zeros((2, 3, 5, 1), np.uint8), frame_rate=frame_rate)
+
+
 def _psnr(mse: float, peak: int = 255) -> float:
     return 10 * math.log10(peak**2 / mse)
 

@@ -133,3 +133,11 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     remux(encoded_clip(tmp_path / "a.mkv", audio="flac"), tmp_path / "sound.mkv", kind="audio")
     with pytest.raises(InputError, match="no video"):
         read_clip(tmp_path / "sound.mkv")
+
+
+def test_a_gap_that_no_stream_holds_is_an_error(tmp_path: Path) -> None:
+    info = clip_info(PixelFormat("yuv420", 8), 16, 16, time_base=Fraction(1, 1000), frame_ticks=40)
+    path = tmp_path / "a.mkv"
+    write_clip(path, info, random_frames(info, (0, 40, (1 << 31) + 40)))
+    with pytest.raises(InputError, match="frame 2 comes 2147483648 ticks after"):
+        list(read_clip(path).frames)

@@ -36,6 +36,8 @@ _COMMON_RATES += [Fraction(n) for n in range(1, 121)]
 # apart, so this tells them from each other.
 _RATE_TOLERANCE = Fraction(1, 5000)
 _MAX_TICKS_PER_SECOND = 1 << 20
+# The longest that a stream can say of a frame, or of the time between two.
+_MAX_STEP_TICKS = (1 << 31) - 1
 
 _UNSPECIFIED = 2
 _FULL_RANGE = 2
@@ -185,6 +187,11 @@ def _frames(
         pts_ticks = previous + timing.frame_ticks if index else 0
         if frame.pts is not None:
             pts_ticks = max(previous + 1, (frame.pts - origin) * timing.ticks_per_source)
+        if index and pts_ticks - previous > _MAX_STEP_TICKS:
+            raise InputError(
+                f"{path}: frame {index} comes {pts_ticks - previous} ticks after the one before it;"
+                f" at most {_MAX_STEP_TICKS} are possible"
+            )
         yield Frame(_samples(frame), pts_ticks)
         previous = pts_ticks
 
@@ -241,7 +248,8 @@ def _timing(stream: VideoStream) -> _Timing:
     factor = ticks.denominator
     if base.denominator * factor > _MAX_TICKS_PER_SECOND * base.numerator:
         factor = 1
-    return _Timing(base / factor, max(1, round(ticks * factor)), factor)
+    frame_ticks = min(max(1, round(ticks * factor)), _MAX_STEP_TICKS)
+    return _Timing(base / factor, frame_ticks, factor)
 
 
 def _snapped(rate: Fraction) -> Fraction:
