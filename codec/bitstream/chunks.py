@@ -41,6 +41,7 @@ CHUNK_NAMES = {
     INDEX: "index",
 }
 METADATA_TYPES = {"icc": ICC, "exif": EXIF, "xmp": XMP}
+METADATA_NAMES = {kind: name for name, kind in METADATA_TYPES.items()}
 
 _PIECE_BYTES = 1 << 20
 _CRC_BYTES = 4

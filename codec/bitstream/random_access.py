@@ -9,7 +9,7 @@ from typing import BinaryIO
 from codec.arch.network import Architecture
 from codec.bitstream import chunks
 from codec.bitstream.audio import read_audio
-from codec.bitstream.chunks import METADATA_TYPES, SMALL_CHUNK_BYTES, Chunk, ChunkHead, ChunkSource
+from codec.bitstream.chunks import METADATA_NAMES, SMALL_CHUNK_BYTES, Chunk, ChunkHead, ChunkSource
 from codec.bitstream.elements import Network, Segment
 from codec.bitstream.fields import Cursor
 from codec.bitstream.header import read_info
@@ -28,7 +28,6 @@ from codec.bitstream.stores import NetworkStore
 from codec.errors import BitstreamError, UsageError
 from codec.media.frames import AudioTrack, ClipInfo
 
-_METADATA_NAMES = {kind: name for name, kind in METADATA_TYPES.items()}
 _SEEKABLE = (chunks.NETWORK, chunks.SEGMENT, chunks.INDEX, chunks.END)
 _PEEK_BYTES = 32
 
@@ -105,8 +104,8 @@ class RandomReader:
                 raise UsageError("a still has no segments to choose from: read it as a whole")
             if head.kind == chunks.HEADER:
                 info = read_info(chunk.cursor(), is_still=False, limits=self._limits)
-            elif head.kind in _METADATA_NAMES:
-                self.metadata[_METADATA_NAMES[head.kind]] = chunk.payload
+            elif head.kind in METADATA_NAMES:
+                self.metadata[METADATA_NAMES[head.kind]] = chunk.payload
             elif head.kind == chunks.AUDIO:
                 self.audio = read_audio(chunk.cursor())
 

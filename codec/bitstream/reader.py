@@ -9,7 +9,7 @@ from typing import BinaryIO
 from codec.arch.network import Architecture
 from codec.bitstream import chunks
 from codec.bitstream.audio import read_audio
-from codec.bitstream.chunks import METADATA_TYPES, Chunk, ChunkSource
+from codec.bitstream.chunks import METADATA_NAMES, Chunk, ChunkSource
 from codec.bitstream.coverage import Coverage
 from codec.bitstream.elements import Network, Segment
 from codec.bitstream.fields import Cursor
@@ -27,8 +27,6 @@ from codec.bitstream.segment import MAX_NETWORK_ID, read_segment
 from codec.bitstream.stores import NetworkStore
 from codec.errors import BitstreamError
 from codec.media.frames import AudioTrack, ClipInfo
-
-_METADATA_NAMES = {kind: name for name, kind in METADATA_TYPES.items()}
 
 
 class StreamReader:
@@ -101,7 +99,7 @@ class StreamReader:
             kind = chunk.head.kind
             if kind in (chunks.HEADER, chunks.STILL):
                 return chunk
-            if kind in _METADATA_NAMES:
+            if kind in METADATA_NAMES:
                 self._read_metadata(chunk)
             elif kind in chunks.CHUNK_NAMES:
                 raise self._misplaced(chunk, "before the header")
@@ -110,7 +108,7 @@ class StreamReader:
         return BitstreamError(f"a chunk at byte {chunk.head.offset} ({chunk.head.name}) is {where}")
 
     def _read_metadata(self, chunk: Chunk) -> None:
-        name = _METADATA_NAMES[chunk.head.kind]
+        name = METADATA_NAMES[chunk.head.kind]
         if name in self.metadata:
             raise self._misplaced(chunk, "there for the second time, or too late")
         self.metadata[name] = chunk.payload
@@ -168,7 +166,7 @@ class StreamReader:
             self._index = (chunk.head.offset, read_index(chunk.cursor()))
         elif kind == chunks.AUDIO and self.audio is None and not self._entries:
             self.audio = read_audio(chunk.cursor())
-        elif kind in _METADATA_NAMES and not self._entries:
+        elif kind in METADATA_NAMES and not self._entries:
             self._read_metadata(chunk)
         else:
             raise self._misplaced(chunk, "there for the second time, or too late")
