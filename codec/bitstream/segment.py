@@ -65,7 +65,7 @@ def write_segment(segment: Segment, *, info: ClipInfo, arch: Architecture) -> by
         writer.varint(segment.first_frame)
         writer.varint(segment.num_frames)
         writer.varint(segment.network_id)
-        _write_times(writer, segment, flags, info.frame_ticks)
+        _write_place_and_times(writer, segment, flags, info.frame_ticks)
     if flags & _GRID_MASK:
         writer.raw(np.packbits(segment.grid_present, bitorder="little").tobytes())
     if flags & _PARTITION:
@@ -148,7 +148,9 @@ def read_range(cursor: Cursor) -> tuple[int, int]:
     return first_frame, cursor.varint("number of frames", low=1, high=MAX_FIRST_FRAME)
 
 
-def _write_times(writer: FieldWriter, segment: Segment, flags: int, frame_ticks: int) -> None:
+def _write_place_and_times(
+    writer: FieldWriter, segment: Segment, flags: int, frame_ticks: int
+) -> None:
     if flags & _RECT:
         for value in segment.rect:
             writer.varint(value)

@@ -9,7 +9,7 @@ from codec.arch.presets import Recipe
 
 
 @dataclass(frozen=True)
-class Plan:
+class Phases:
     """Steps of the three phases: each candidate, the main phase, the tail with rounded latents."""
 
     num_candidates: int
@@ -23,14 +23,14 @@ class Plan:
         return self.num_candidates * self.candidate_steps + self.main_steps + self.tail_steps
 
 
-def plan_steps(recipe: Recipe, steps: int) -> Plan:
+def plan_steps(recipe: Recipe, steps: int) -> Phases:
     """Split `steps` (at least 1) into phases; short trainings have a single candidate."""
     candidates = max(1, recipe.candidates)
     each = int(steps * recipe.candidate_share) // candidates
     if candidates == 1 or each < 4:
         candidates, each = 1, 0
     tail = int(steps * recipe.tail_share)
-    return Plan(candidates, each, steps - candidates * each - tail, tail)
+    return Phases(candidates, each, steps - candidates * each - tail, tail)
 
 
 def linear(ends: tuple[float, float], progress: float) -> float:

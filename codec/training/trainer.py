@@ -18,7 +18,7 @@ from codec.media.frames import Frame, PixelFormat
 from codec.model.segment import SegmentModel
 from codec.training.loss import Distortion
 from codec.training.optimizers import Optimizers
-from codec.training.schedule import Plan, cosine, linear, plan_steps, warmup_noise
+from codec.training.schedule import Phases, cosine, linear, plan_steps, warmup_noise
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
@@ -92,11 +92,11 @@ class Trainer:
 
     def run(self, steps: int) -> Trained:
         """Train for `steps` steps in all and return the best state that was met."""
-        plan = plan_steps(self.task.recipe, steps)
-        self.total = plan.total
-        state = self._best_candidate(plan)
-        self._main(state, plan.main_steps)
-        self._tail(state, plan.tail_steps)
+        phases = plan_steps(self.task.recipe, steps)
+        self.total = phases.total
+        state = self._best_candidate(phases)
+        self._main(state, phases.main_steps)
+        self._tail(state, phases.tail_steps)
         return state
 
     def evaluate(self, model: SegmentModel, latents: Sequence[Tensor]) -> Cost:
@@ -140,12 +140,12 @@ class Trainer:
         ).to(task.device)
         return Trained(model, model.zero_latents(task.device), Cost.unknown())
 
-    def _best_candidate(self, plan: Plan) -> Trained:
+    def _best_candidate(self, phases: Phases) -> Trained:
         best: Trained | None = None
-        for number in range(plan.num_candidates):
+        for number in range(phases.num_candidates):
             state = self.new_candidate(number)
-            if plan.candidate_steps:
-                self._warm_up(state, plan.candidate_steps)
+            if phases.candidate_steps:
+                self._warm_up(state, phases.candidate_steps)
             if best is None or state.cost.j < best.cost.j:
                 best = state
         return best
