@@ -93,7 +93,7 @@ def test_torch_stays_in_the_float_wing(path: Path) -> None:
     if _room_of(_module_name(path)) in MAY_IMPORT_TORCH:
         return
     roots = {name.split(".")[0] for name in _imports(path)}
-    assert not roots & {"torch", "pytorch_optimizer", "safetensors"}
+    assert not roots & {"torch", "pytorch_optimizer"}
 
 
 @pytest.mark.parametrize("path", _sources("codec", "cli", "tests"), ids=_module_name)
