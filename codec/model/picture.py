@@ -70,9 +70,10 @@ def stack_frames(blocks: Blocks, num_frames: int) -> Tensor:
 class PictureModel(nn.Module):
     """Everything after the entropy decoder, in float.
 
-    Temporal and synthesis layers saturate, at the limits of the widest feature format. Interpolation
-    and the filters before joining do not, which would cost a pass over all features. What a narrower
-    format cuts off is measured when the network is frozen, which chooses the format.
+    Temporal and synthesis layers saturate, at the limits of the widest feature format.
+    Interpolation and the filters before joining do not, which would cost a pass over all features.
+    What a narrower format cuts off is measured when the network is frozen, which chooses the
+    format.
     """
 
     def __init__(
