@@ -41,6 +41,7 @@ from codec.media.sources import open_source
 from codec.media.y4m import read_y4m
 from codec.options import EncodeOptions, EncodeReport, Progress
 from codec.segments import cut_frames, segment_length
+from codec.training.memory import keep_freed_memory
 from codec.training.trainer import Cost, Task, Trainer
 
 OnProgress = Callable[[Progress], None]
@@ -147,6 +148,7 @@ class _Session:
         return ceil(known / self.length)
 
     def run(self) -> EncodeReport:
+        keep_freed_memory()
         return self._report(self._run_still() if self.clip.info.is_still else self._run_clip())
 
     def _run_still(self) -> int:
