@@ -215,6 +215,7 @@ def test_sequence_of_paddings_chooses_the_grid():
         ({"fft_padding": "mirror"}, "'zero', 'circular'"),
         ({"fft_padding": ["zero"]}, "a sequence of 2"),
         ({"grid_type": "triple"}, "'double', 'single'"),
+        ({"grid_type": None}, "grid_type is None"),
         ({"is_causal": True}, "causal CKConvND is 1-D"),
     ],
 )

@@ -72,6 +72,30 @@ def test_same_and_valid(mode):
     assert valid(x).shape == (1, 2, 1, 6, 11)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("mode", sorted(NUMPY_MODES))
+def test_same_with_even_kernels(mode):
+    """The odd sample of padding comes last: as without padding on an input that has it already."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 4, 5, 6).double()
+    same = Conv3d(2, 3, (2, 4, 3), padding="same", padding_mode=mode).double()
+    pads = [(0, 0), (0, 0), (0, 1), (1, 2), (1, 1)]
+    padded = np.pad(x.numpy(), pads, NUMPY_MODES[mode])
+    np.testing.assert_allclose(
+        same(x).detach().numpy(), reference(same, padded, (0, 0, 0)), rtol=1e-11, atol=1e-12
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_same_fits_or_is_refused():
+    """A reflected axis has one sample less to give than it is long."""
+    layer = Conv3d(1, 1, (1, 1, 4), padding="same", padding_mode="reflect")
+    assert layer(torch.zeros(1, 1, 1, 1, 3)).shape == (1, 1, 1, 1, 3)
+    with pytest.raises(UsageError, match="reflect padding of 2 does not fit width 2"):
+        layer(torch.zeros(1, 1, 1, 1, 2))
+    assert Conv3d(1, 1, 2, padding="same")(torch.zeros(1, 1, 1, 1, 1)).shape == (1, 1, 1, 1, 1)
+
+
 def test_depthwise_case():
     torch.manual_seed(0)
     layer = Conv3d(6, 6, 3, padding="same", groups=6).double()
@@ -120,10 +144,11 @@ def test_gradients():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kernel_size": (3, 4, 3), "padding": "same"}, "needs odd kernels"),
         ({"kernel_size": 3, "padding": "same", "stride": 2}, "needs stride 1"),
         ({"kernel_size": 3, "padding": "full"}, "'same', 'valid'"),
         ({"kernel_size": 3, "padding": -1}, "padding is -1"),
+        ({"kernel_size": 3, "padding": None}, "padding is None"),
+        ({"kernel_size": 2.5}, "kernel_size is 2.5"),
         ({"kernel_size": (3, 3)}, "three of them"),
         ({"kernel_size": 0}, "at least 1"),
         ({"kernel_size": 3, "groups": 3}, "must divide"),

@@ -204,6 +204,10 @@ class TemporalConv(nn.Module):
         super().__init__()
         dim_out = dim if dim_out is None else dim_out
         _check_skip(dim, dim_out, residual=residual)
+        if spatial_kernel % 2 == 0 or time_kernel % 2 == 0:
+            raise UsageError(
+                f"spatial_kernel {spatial_kernel} and time_kernel {time_kernel} must be odd kernels"
+            )
         self.conv = Conv3d(
             dim,
             dim_out,

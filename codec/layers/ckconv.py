@@ -289,7 +289,8 @@ def _smooth(size: int) -> int:
 def _per_axis(
     name: str, value: str | Sequence[str], words: tuple[str, ...], data_dim: int
 ) -> tuple[str, ...]:
-    modes = (value,) * data_dim if isinstance(value, str) else tuple(value)
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    modes = tuple(value) if is_sequence else (value,) * data_dim
     if len(modes) != data_dim or any(mode not in words for mode in modes):
         raise UsageError(
             f"{name} is {value!r}: it is one of {', '.join(map(repr, words))}, "

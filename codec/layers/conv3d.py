@@ -25,8 +25,8 @@ class Conv3d(nn.Conv3d):
     Args:
         in_channels, out_channels: channels, both multiples of `groups`.
         kernel_size, stride, dilation: one number or (time, height, width).
-        padding: samples added on both sides of each axis, or 'same' (stride 1 and odd kernels) or
-            'valid' (none).
+        padding: samples added on both sides of each axis, or 'same' (needs stride 1; of an odd
+            number the larger half comes last) or 'valid' (none).
         groups: independent blocks of channels; `groups=in_channels` is depthwise.
         bias: whether a bias is learned.
         padding_mode: 'zeros', 'reflect', 'replicate' or 'circular'.
@@ -60,7 +60,7 @@ class Conv3d(nn.Conv3d):
             out_channels,
             kernel,
             stride=steps,
-            padding=_padding(padding, kernel=kernel, stride=steps),
+            padding=_padding(padding, stride=steps),
             dilation=spread,
             groups=groups,
             bias=bias,
@@ -84,18 +84,18 @@ class Conv3d(nn.Conv3d):
     def _check_axis(self, axis: int, size: int) -> None:
         span = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         if self.padding == "same":
-            pad = (span - 1) // 2
+            before, after = (span - 1) // 2, span // 2
         else:
-            pad = 0 if self.padding == "valid" else self.padding[axis]
-        most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, pad)
-        if size < 1 or pad > most:
+            before = after = 0 if self.padding == "valid" else self.padding[axis]
+        most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, after)
+        if size < 1 or after > most:
             raise UsageError(
-                f"{self.padding_mode} padding of {pad} does not fit {AXES[axis]} {size}: "
+                f"{self.padding_mode} padding of {after} does not fit {AXES[axis]} {size}: "
                 f"it adds at most {max(0, most)}; use 'replicate' or a larger input"
             )
-        if size + 2 * pad < span:
+        if size + before + after < span:
             raise UsageError(
-                f"{AXES[axis]} {size} padded by {pad} is smaller than the kernel's span of {span}"
+                f"{AXES[axis]} {size} padded by {after} is smaller than the kernel's span of {span}"
             )
 
 
@@ -124,7 +124,7 @@ def conv_over_taps(
 
 
 def _triple(name: str, value: IntOrTriple, *, low: int) -> tuple[int, int, int]:
-    numbers = (value,) * 3 if isinstance(value, int) else tuple(value)
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if len(numbers) != 3 or not all(isinstance(n, int) and n >= low for n in numbers):
         raise UsageError(
             f"{name} is {value!r}: it is a whole number of at least {low}, or three of them"
@@ -144,15 +144,11 @@ def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
         )
 
 
-def _padding(
-    padding: str | IntOrTriple, *, kernel: tuple[int, ...], stride: tuple[int, ...]
-) -> str | tuple[int, int, int]:
+def _padding(padding: str | IntOrTriple, *, stride: tuple[int, ...]) -> str | tuple[int, int, int]:
     if not isinstance(padding, str):
         return _triple("padding", padding, low=0)
     if padding not in ("same", "valid"):
         raise UsageError(f"padding is {padding!r}: it is 'same', 'valid' or whole numbers")
-    if padding == "same" and any(size % 2 == 0 for size in kernel):
-        raise UsageError(f"padding 'same' needs odd kernels, got {kernel}")
     if padding == "same" and stride != (1, 1, 1):
         raise UsageError(f"padding 'same' needs stride 1, got {stride}")
     return padding
