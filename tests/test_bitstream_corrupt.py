@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.bitstream import chunks
-from codec.bitstream.fields import FieldWriter
-from codec.bitstream.index import Totals, write_totals
+from codec.bitstream.fields import Cursor, FieldWriter
+from codec.bitstream.index import SegmentEntry, Totals, read_index, write_index, write_totals
 from codec.bitstream.random_access import RandomReader
 from codec.bitstream.reader import StreamReader
 from codec.bitstream.segment import write_segment
@@ -221,6 +221,20 @@ def test_a_wrong_index():
             assert read_randomly(data) == same
     with pytest.raises(BitstreamError, match="index"):
         read_all(stream([*parts[:place], *parts[place:][::-1]]))
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+def test_an_index_without_a_segment(missing):
+    """Entry 0 is the network, then come two segments with a network of no use between them."""
+    parts = parts_of(small_clip())
+    place = next(i for i, (kind, _) in enumerate(parts) if kind == chunks.INDEX)
+    entries = list(read_index(Cursor(parts[place][1], what="index", offset=1 << 20)))
+    assert isinstance(entries.pop(missing), SegmentEntry)
+    body = stream([*parts[:place], (chunks.INDEX, write_index(tuple(entries)))])
+    index_offset = len(stream(parts[:place]))
+    end = write_totals(Totals(4, 2, len(body), index_offset))
+    with pytest.raises(BitstreamError, match="counts 2 segments up to frame 3, there are 1"):
+        read_randomly(body + chunks.make_chunk(chunks.END, end))
 
 
 def test_random_access_to_truncated_clips():

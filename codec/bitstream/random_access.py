@@ -63,6 +63,12 @@ class RandomReader:
         entries = self._entries(first_offset)
         segments = (entry for entry in entries if isinstance(entry, SegmentEntry))
         self.segments = tuple(sorted(segments, key=lambda entry: entry.first_frame))
+        end = max((entry.first_frame + entry.num_frames for entry in self.segments), default=0)
+        if (end, len(self.segments)) != (self.totals.num_frames, self.totals.num_segments):
+            raise BitstreamError(
+                f"the end chunk counts {self.totals.num_segments} segments up to frame "
+                f"{self.totals.num_frames - 1}, there are {len(self.segments)} up to {end - 1}"
+            )
         self._networks_at = {
             entry.network_id: entry.offset for entry in entries if isinstance(entry, NetworkEntry)
         }
