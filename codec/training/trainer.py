@@ -110,13 +110,13 @@ class Trainer:
         return Cost(distortion, bpp, j) if math.isfinite(j) else Cost.unknown()
 
     def measure_step(self) -> float:
-        """Seconds of one training step: the second of two, on a model that is thrown away."""
+        """Seconds of one training step: the last of three, on a model that is thrown away."""
         state, seconds = self.new_candidate(0), 0.0
         parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
         optimizers = self._optimizers(
             state, parameters, self.task.recipe.latent_betas, precondition_every=10
         )
-        for _ in range(2):
+        for _ in range(3):
             started = time.monotonic()
             loss = self._loss(
                 state.model, parameters, WARMUP_TEMPERATURE, self.task.recipe.noise[0]
