@@ -23,6 +23,7 @@ from codec.arch.presets import (
     training_steps,
 )
 from codec.bitstream.elements import Network, Partition, Segment
+from codec.bitstream.limits import Limits
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.errors import InputError, UsageError
@@ -35,7 +36,7 @@ from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import to_arrays
 from codec.freeze.search import Frozen, Target, freeze
 from codec.layers.quantizers import hard_round
-from codec.media.frames import Clip, Frame
+from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
 from codec.media.sources import open_source
 from codec.media.y4m import read_y4m
@@ -46,7 +47,7 @@ from codec.training.trainer import Cost, Task, Trainer
 
 OnProgress = Callable[[Progress], None]
 LATENTS_PER_BAND = 1 << 20
-MAX_BANDS = 8
+MOST_BANDS = 8
 PIXELS_PER_THREAD = 1 << 16  # of a segment; with fewer, threads of PyTorch mostly wait
 
 
@@ -93,6 +94,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _check_size(info: ClipInfo) -> None:
+    if info.height * info.width > Limits().max_pixels:
+        raise InputError(
+            f"{info.width}x{info.height} is more than the {Limits().max_pixels} samples that "
+            "decoders accept; make it smaller"
+        )
+
+
 @dataclass
 class _Coded:
     """One finished segment and the errors of its frames."""
@@ -118,6 +127,7 @@ class _Session:
         self, clip: Clip, file: BinaryIO, options: EncodeOptions, on_progress: OnProgress
     ) -> None:
         self.clip, self.file, self.options, self.on_progress = clip, file, options, on_progress
+        _check_size(clip.info)
         self.preset: Preset = load_preset(options.preset)
         self.device = choose_device(options.device)
         self.threads = options.threads or os.cpu_count() or 1
@@ -299,7 +309,7 @@ def noise_tensor(task: Task) -> torch.Tensor:
 def choose_partition(latents: list[np.ndarray]) -> Partition:
     """One substream for small segments, a band for every 2^20 latents for large ones, at most 8."""
     count = sum(latent.size for latent in latents)
-    return Partition(bands=min(MAX_BANDS, 1 + count // LATENTS_PER_BAND))
+    return Partition(bands=min(MOST_BANDS, 1 + count // LATENTS_PER_BAND))
 
 
 def code_segment(

@@ -59,12 +59,6 @@ class UnsupportedVersionError(CodecError, ValueError):
     exit_code = 6
 
 
-class TargetError(CodecError):
-    """A rate or quality that was asked for and could not be reached."""
-
-    exit_code = 7
-
-
 class BatchError(CodecError):
     """Some inputs of a batch failed."""
 

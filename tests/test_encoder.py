@@ -19,7 +19,7 @@ from codec.bitstream.reader import StreamReader
 from codec.decoder import open_stream
 from codec.encoder import choose_device, choose_partition, encode_clip, encode_file
 from codec.errors import InputError, UsageError
-from codec.media.frames import Clip, Frame, PixelFormat
+from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.sources import open_source
 from codec.options import EncodeOptions, EncodeReport, Progress
 
@@ -170,7 +170,7 @@ def test_the_report_counts_the_bytes_of_the_file(name):
     assert report.rd_lambda == 1e-3
 
 
-def test_the_same_seed_gives_the_same_file_on_any_number_of_threads():
+def test_the_same_seed_gives_the_same_file():
     first = encode(SOURCES["1x1x3"]())
     assert encode(SOURCES["1x1x3"]())[1] == first[1]
     assert encode(SOURCES["1x1x3"](), seed=4)[1] != first[1]
@@ -279,3 +279,9 @@ def test_large_segments_are_cut_into_bands():
     million = np.broadcast_to(np.int8(0), (1, 1024, 1024))
     assert choose_partition([million, *small]) == Partition(bands=2)
     assert choose_partition([million] * 50) == Partition(bands=8)
+
+
+def test_pictures_that_no_decoder_accepts_are_refused_before_training() -> None:
+    info = ClipInfo(PixelFormat("gray", 8), width=1 << 14, height=(1 << 12) + 1, is_still=True)
+    with pytest.raises(InputError, match="16384x4097"):
+        encode_clip(Clip(info, iter(())), io.BytesIO(), options=EncodeOptions(steps=1))
