@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.arch import Architecture, Grid, param_specs, segment_specs
+from codec.arch import Architecture, Grid, param_specs, parse_layers, segment_specs
 from codec.arch.network import ParamSpec, exponent_groups
 from codec.arch.numerics import MAX_PARAM
 from codec.bitstream.architecture import read_architecture, write_architecture
+from codec.bitstream.elements import Network
 from codec.bitstream.fields import Cursor, FieldWriter
 from codec.bitstream.limits import Limits
 from codec.bitstream.network import (
+    FREE_PARAMETERS,
     MODE_COMPLETE,
     group_bits_q16,
     network_bits_q16,
@@ -273,3 +275,15 @@ def test_codes():
         read_back(b"\xff" * 40)
     with pytest.raises(LimitError, match="codes"):
         read_back(data, Limits(max_parameters=1))
+
+
+def test_a_small_payload_cannot_declare_a_large_network():
+    synthesis = parse_layers([*["128-1-linear-relu"] * 4, "3-1-linear-none"], num_out=3)
+    arch = replace(examples.IMAGE, synthesis=synthesis)
+    zeros = {spec.name: default_values(spec, 8) for spec in param_specs(arch)}
+    network = Network(arch, dict.fromkeys(exponent_groups(arch), 8), zeros)
+    data = write_network(network)
+    assert len(data) < 100
+    assert num_parameters(arch) > FREE_PARAMETERS
+    with pytest.raises(LimitError, match="bytes has"):
+        read(data)

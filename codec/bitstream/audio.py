@@ -39,7 +39,7 @@ def read_audio(cursor: Cursor) -> AudioTrack:
     layout = _read_name(cursor, "channel layout")
     time_base = read_fraction(cursor, "audio time base")
     extradata = bytes(cursor.sized("extradata"))
-    count = cursor.varint("number of packets")
+    count = cursor.varint("number of packets", low=1)
     if count * _MIN_PACKET_BYTES > cursor.remaining:
         raise cursor.error(f"{count} packets need more than {cursor.remaining} bytes")
     packets: list[tuple[int, int, bytes]] = []

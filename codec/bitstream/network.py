@@ -33,6 +33,11 @@ MODE_COMPLETE = 0
 MODE_DEFAULT = 1  # differences from a numbered default; version 1 has none
 MODE_DIFFERENCE = 2  # differences from a complete network of the same stream
 
+# What a network may hold beside max_parameters, so that a small file cannot cost much time: more
+# than 256 numbers a byte are no training's result.
+FREE_PARAMETERS = 1 << 14
+PARAMETERS_PER_BYTE = 256
+
 _Tensors = dict[str, np.ndarray]
 
 
@@ -153,9 +158,12 @@ def read_network(
 
 
 def _read_complete(cursor: Cursor, arch: Architecture, limits: Limits) -> Network:
-    if num_parameters(arch) > limits.max_parameters:
+    sized = FREE_PARAMETERS + PARAMETERS_PER_BYTE * cursor.remaining
+    allowed = min(limits.max_parameters, sized)
+    if num_parameters(arch) > allowed:
         raise LimitError(
-            f"a network has {num_parameters(arch)} parameters; {limits.max_parameters} are allowed"
+            f"a network of {cursor.remaining} bytes has {num_parameters(arch)} parameters; "
+            f"{allowed} are allowed"
         )
     body = ParameterDecoder(cursor.rest(), what="network")
     exponents, scales = {}, {}
