@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the kernel cache before anything imports numba; subprocesses inherit it."""
+    # A background job ignores Ctrl-C and so would its children: the tests send it to them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "MODCODEC_CACHE_DIR" in os.environ:
         return
     cache = getattr(config, "cache", None)
