@@ -20,8 +20,8 @@ from codec.media.frames import ClipInfo
 Planes = tuple[np.ndarray, ...]
 
 # Latents and activations of segments that are held at once, at least 32 a pixel of a large frame.
-MAX_SEGMENT_SAMPLES = 1 << 31
-_SAMPLES_PER_PIXEL = 32
+MAX_SEGMENT_SAMPLES = 1 << 29
+_SAMPLES_PER_PIXEL = 8
 
 
 def segment_samples(
