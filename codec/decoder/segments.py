@@ -19,7 +19,7 @@ from codec.media.frames import ClipInfo
 
 Planes = tuple[np.ndarray, ...]
 
-# Latents and activations of segments that are held at once, at least 32 a pixel of a large frame.
+# Latents and activations of segments that are held at once, at least 8 a pixel of a large frame.
 MAX_SEGMENT_SAMPLES = 1 << 29
 _SAMPLES_PER_PIXEL = 8
 
