@@ -77,8 +77,7 @@ def encode_clip(
     clip: Clip, file: BinaryIO, *, options: EncodeOptions, on_progress: OnProgress | None = None
 ) -> EncodeReport:
     """Encode an opened source to a binary file, which need not be seekable."""
-    session = _Session(clip, file, options, on_progress or (lambda _: None))
-    return session.run()
+    return _Encode(clip, file, options, on_progress or (lambda _: None)).run()
 
 
 def choose_device(name: str) -> torch.device:
@@ -120,7 +119,7 @@ class _Totals:
     steps: int = 0
 
 
-class _Session:
+class _Encode:
     """One encode: its options resolved, and what was made so far."""
 
     def __init__(
