@@ -136,6 +136,11 @@ class _Encode:
         self.totals = _Totals()
 
     @property
+    def expected_frames(self) -> int | None:
+        """Frames that the source has, or promises to have; None if it does not say."""
+        return self.clip.num_frames or self.clip.expected_frames
+
+    @property
     def steps(self) -> int:
         """Training steps of a segment."""
         if self.options.steps:
@@ -145,16 +150,14 @@ class _Encode:
         if clip.info.is_still:
             reference = IMAGE_REFERENCE_PIXELS
             return training_steps(preset.image.steps, num_pixels, reference_pixels=reference)
-        known = clip.num_frames or clip.expected_frames or self.length
-        num_pixels *= min(known, self.length)
+        num_pixels *= min(self.expected_frames or self.length, self.length)
         reference = CLIP_REFERENCE_PIXELS
         return training_steps(preset.clip.steps, num_pixels, reference_pixels=reference)
 
     @property
     def num_segments(self) -> int:
         """Segments as far as the source tells their number, else 1."""
-        known = self.clip.num_frames or self.clip.expected_frames or 1
-        return ceil(known / self.length)
+        return ceil((self.expected_frames or 1) / self.length)
 
     def run(self) -> EncodeReport:
         keep_freed_memory()

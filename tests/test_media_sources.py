@@ -67,7 +67,9 @@ def test_names_are_taken_literally(tmp_path: Path) -> None:
         copy = tmp_path / name
         copy.write_bytes(CLIP.read_bytes())
         clip = open_source(copy, limit=1)
-        write_output(tmp_path / f"out-{name.replace('%', '')}", clip.info, clip.frames)
+        output = tmp_path / f"out-{name.replace('%', '')}"
+        write_output(output, clip.info, clip.frames)
+        assert output.is_file()
 
 
 @pytest.mark.parametrize("path", [CLIP, TINY], ids=["mkv", "y4m"])

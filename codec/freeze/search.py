@@ -14,6 +14,7 @@ from codec.arch import Architecture, Numerics, exponent_groups
 from codec.arch.network import GROUP_EXPONENTS
 from codec.bitstream.elements import Network, Partition
 from codec.bitstream.network import network_bits_q16
+from codec.bitstream.rate import COST_FRAC
 from codec.errors import BitstreamError
 from codec.fixedpoint.entropy import latent_rate
 from codec.fixedpoint.pictures import frames_from_channels
@@ -26,6 +27,7 @@ from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import frame_mse
 
 INFINITE = float("inf")
+BIT_Q16 = 1 << COST_FRAC
 RATE_GROUPS = ("arm.weight", "arm.bias", "ifce.weight", "ifce.bias")
 SYNTHESIS_GROUPS = ("synth_in.weight", "synth.weight", "synth.bias")
 
@@ -100,7 +102,7 @@ class _Search:
             partition=Partition(),
             threads=target.threads,
         )
-        return float(rates.sum()) / 65536
+        return float(rates.sum()) / BIT_Q16
 
     def make_features(self, program: Program) -> list[Features]:
         target = self.target
@@ -128,7 +130,7 @@ class _Search:
         if program is None:
             return INFINITE
         weight = self.target.rd_lambda / self.target.num_pixels
-        cost = weight * network_bits_q16(self.network()) / 65536
+        cost = weight * network_bits_q16(self.network()) / BIT_Q16
         if group in RATE_GROUPS:
             return cost + weight * self.latent_bits(program)
         try:
@@ -212,6 +214,6 @@ def _make_legal(search: _Search) -> None:
 def _measured(search: _Search) -> Frozen:
     network, codes = search.network(), search.codes()
     program = load_network(network, search.numerics)
-    rate_bits = search.latent_bits(program) + network_bits_q16(network) / 65536
+    rate_bits = search.latent_bits(program) + network_bits_q16(network) / BIT_Q16
     distortion = search.distortion(program, search.features)
     return Frozen(network, codes, search.latents, distortion, rate_bits)

@@ -164,9 +164,7 @@ class Trainer:
     def _main(self, state: Trained, steps: int) -> None:
         recipe = self.task.recipe
         parameters = [nn.Parameter(latent.detach() / recipe.gain) for latent in state.latents]
-        optimizers = self._optimizers(
-            state, parameters, self.task.recipe.latent_betas, precondition_every=10
-        )
+        optimizers = self._optimizers(state, parameters, recipe.latent_betas, precondition_every=10)
         best = _Best()
         for i in range(steps):
             progress = i / steps
