@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 _PACKAGE = Path(__file__).resolve().parent
 # A kernel compiles the kernels and constants of other files into itself, but numba's cache looks
 # only at the file that it is in: the cache folder is therefore named after all of them.
-_KERNEL_SOURCES = ("arch", "bitstream", "fixedpoint")
+_KERNEL_SOURCES = ("arch", "bitstream", "fixedpoint", "layers/kernels")
 
 
 def source_hash() -> str:
@@ -104,6 +104,16 @@ def njit(function: Callable | None = None, **options: Any) -> Callable:
     settings = {"nogil": True, "cache": True, **options}
     compiler = numba.njit(**settings)
     return compiler if function is None else compiler(function)
+
+
+# What kernels of the float wing may do to sums and products: contract them, reorder sums. NaN and
+# infinity keep their meaning, which shows a training that diverged.
+_FLOAT_MATH = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def njit_float(function: Callable | None = None, **options: Any) -> Callable:
+    """`njit` for float kernels: sums may be reordered, a division by zero gives infinity."""
+    return njit(function, fastmath=_FLOAT_MATH, error_model="numpy", **options)
 
 
 def is_cache_cold() -> bool:

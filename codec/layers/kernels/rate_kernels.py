@@ -1,0 +1,390 @@
+"""The bits of latents and their gradients, in one pass over strips of rows.
+
+The contexts of a tile are shifted rows of the store, so nothing is gathered; all activations of a
+tile stay in the cache; gradients are scattered into a copy of the strip that belongs to the job.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from codec.arch.network import CONTEXT_REACH_SIDE, CONTEXT_REACH_UP
+from codec.arch.numerics import (
+    CONTEXT_ACT_MAX,
+    CONTEXT_FRAC,
+    LATENT_MAX,
+    LOG_SCALE_MAX,
+    LOG_SCALE_MIN,
+    LOG_SCALE_OFFSET,
+)
+from codec.jit import njit_float
+from codec.layers.kernels.maths import exp, log, one_minus_exp_minus
+from codec.layers.kernels.rate_layout import (
+    END_ROW,
+    FEATURE_SIZE,
+    FEATURE_WIDTH,
+    FEATURES,
+    FIRST_ROW,
+    START,
+    STRIDE,
+    WIDTH,
+)
+from codec.layers.kernels.tiles import (
+    INFINITE,
+    TILE,
+    TILE_STEP,
+    add_weight_gradients,
+    fold_gradients,
+    gradient_floats,
+    mask_rows,
+    padded_outputs,
+    round_up,
+    weighted_sums,
+)
+from codec.layers.kernels.vectors import FLOAT_BYTES, address
+
+F32 = np.float32
+_UP, _SIDE = CONTEXT_REACH_UP, CONTEXT_REACH_SIDE
+_ROW = np.int64(TILE * FLOAT_BYTES)
+_ACT_LIMIT = F32(CONTEXT_ACT_MAX / (1 << CONTEXT_FRAC))
+_MU_LIMIT = F32(LATENT_MAX)
+_LOWEST, _HIGHEST, _OFFSET = F32(LOG_SCALE_MIN), F32(LOG_SCALE_MAX), F32(LOG_SCALE_OFFSET)
+_MIN_MASS = F32(2.0**-16)
+_BITS_PER_NAT = F32(1 / np.log(2))
+_ZERO, _HALF, _ONE = F32(0.0), F32(0.5), F32(1.0)
+
+# Columns of Network.layers.
+WEIGHTS = 0  # where packed weights begin
+BIASES = 1
+OUTPUTS = 2
+INPUTS = 3
+GRADIENTS = 4  # where the gradients (outputs, inputs + 1) of a forward layer begin
+
+
+class Network(NamedTuple):
+    """ARM of `width` inputs, packed for `weighted_sums`.
+
+    Rows of `layers` (2 (hidden + 1), 5) int64: the hidden layers and the output forward, then
+    backward in the same order: what each sends back to its inputs. The first hidden layer backward
+    takes the gradients of the two outputs as well, which is the stabiliser.
+    """
+
+    weights: np.ndarray
+    layers: np.ndarray
+    contexts: np.ndarray
+    width: int
+    num_gradients: int
+
+
+class Rows(NamedTuple):
+    """Numbers of the rows of scratch, TILE floats each.
+
+    `hidden` and `gradient` hold one group of padded rows a layer; `outputs` location, log-scale and
+    one more; `back` their gradients; `value` the gradient of the latent itself.
+    """
+
+    ones: int
+    zeros: int
+    features: int
+    outputs: int
+    back: int
+    value: int
+    hidden: int
+    gradient: int
+    group: int
+    count: int
+
+
+@njit_float
+def _plan_rows(width, hidden_layers):
+    group = padded_outputs(width)
+    features = 2
+    outputs = features + width
+    back = outputs + 3
+    value = back + 2
+    hidden = value + 1
+    gradient = hidden + hidden_layers * group
+    count = gradient + 2 * group
+    return Rows(0, 1, features, outputs, back, value, hidden, gradient, group, count)
+
+
+@njit_float
+def _point_at_inputs(inputs, network, store, place, stride, scratch, rows, has_features):
+    """Addresses of the rows that the first layer reads for the tile that begins at `place`."""
+    count = network.contexts.shape[0]
+    for k in range(count):
+        inputs[k] = address(store, place + network.contexts[k, 0] * stride + network.contexts[k, 1])
+    for f in range(network.width - count):
+        row = rows.features + f if has_features else rows.zeros
+        inputs[count + f] = address(scratch, row * TILE)
+
+
+@njit_float
+def _spread_features(features, strip, y, x, length, scratch, rows, count):
+    """Features of row y from column x on, each at the two columns that it serves."""
+    for f in range(count):
+        line = strip[FEATURES] + f * strip[FEATURE_SIZE] + (y >> 1) * strip[FEATURE_WIDTH]
+        target, source = (rows.features + f) * TILE, line + (x >> 1)
+        for j in range(length >> 1):
+            value = features[source + j]
+            scratch[target + 2 * j] = value
+            scratch[target + 2 * j + 1] = value
+        if length & 1:
+            scratch[target + length - 1] = features[source + (length >> 1)]
+
+
+@njit_float
+def _forward(network, inputs, tables, scratch, rows, length):
+    """Hidden layers and outputs of a tile; `tables` (hidden + 1, ...) gets what each layer read."""
+    hidden, width = network.layers.shape[0] // 2 - 1, network.width
+    base, layers = address(network.weights, 0), network.layers
+    for i in range(width):
+        tables[0, i] = inputs[i]
+    for layer in range(hidden):
+        target = address(scratch, (rows.hidden + layer * rows.group) * TILE)
+        weights = base + layers[layer, WEIGHTS] * FLOAT_BYTES
+        bias = base + layers[layer, BIASES] * FLOAT_BYTES
+        weighted_sums(
+            tables[layer], width, weights, bias, width, target, _ROW, length, _ZERO, _ACT_LIMIT
+        )
+        for i in range(width):
+            tables[layer + 1, i] = target + i * _ROW
+    if hidden:
+        for i in range(width):
+            tables[hidden, width + i] = inputs[i]
+    weights = base + layers[hidden, WEIGHTS] * FLOAT_BYTES
+    bias = base + layers[hidden, BIASES] * FLOAT_BYTES
+    target, count = address(scratch, rows.outputs * TILE), layers[hidden, INPUTS]
+    weighted_sums(
+        tables[hidden], count, weights, bias, 2, target, _ROW, length, -INFINITE, INFINITE
+    )
+
+
+@njit_float
+def _bits(store, place, scratch, rows, length):
+    """Bits of the latents of a tile; see `laplace_bits` of the plain model for the formula."""
+    mu_row, scale_row = rows.outputs * TILE, (rows.outputs + 1) * TILE
+    total = _ZERO
+    for j in range(length):
+        mu = min(max(scratch[mu_row + j], -_MU_LIMIT), _MU_LIMIT)
+        log_scale = min(max(scratch[scale_row + j] + _OFFSET, _LOWEST), _HIGHEST)
+        inverse = exp(-log_scale)
+        distance = abs(store[place + j] - mu)
+        is_outside = distance >= _HALF
+        u = abs(distance - _HALF) * inverse
+        m_u = one_minus_exp_minus(u)
+        m_q = one_minus_exp_minus(inverse if is_outside else (distance + _HALF) * inverse)
+        mass = _HALF * ((_ONE - m_u) * m_q if is_outside else m_u + m_q)
+        total -= log(max(mass, _MIN_MASS)) * _BITS_PER_NAT
+    return total
+
+
+@njit_float
+def _bits_and_gradients(store, place, scratch, rows, length):
+    """As `_bits`; gradients go to the rows `back` and `value`, 0 behind the last pixel.
+
+    With p = e^(-|d - 1/2| / b) and q = e^-1/b outside, e^(-(d + 1/2) / b) inside, the mass is
+    p (1 - q) / 2 outside and ((1 - p) + (1 - q)) / 2 inside.
+    """
+    mu_row, scale_row = rows.outputs * TILE, (rows.outputs + 1) * TILE
+    back_mu, back_scale = rows.back * TILE, (rows.back + 1) * TILE
+    value_row = rows.value * TILE
+    total = _ZERO
+    for j in range(length):
+        raw_mu, raw_scale = scratch[mu_row + j], scratch[scale_row + j] + _OFFSET
+        mu = min(max(raw_mu, -_MU_LIMIT), _MU_LIMIT)
+        log_scale = min(max(raw_scale, _LOWEST), _HIGHEST)
+        inverse = exp(-log_scale)
+        difference = store[place + j] - mu
+        distance = abs(difference)
+        is_outside = distance >= _HALF
+        u = abs(distance - _HALF) * inverse
+        m_u = one_minus_exp_minus(u)
+        m_q = one_minus_exp_minus(inverse if is_outside else (distance + _HALF) * inverse)
+        p, q = _ONE - m_u, _ONE - m_q
+        mass = _HALF * (p * m_q if is_outside else m_u + m_q)
+        total -= log(max(mass, _MIN_MASS)) * _BITS_PER_NAT
+        is_free = mass > _MIN_MASS
+        half_mass = _HALF / max(mass, _MIN_MASS)
+        slope = inverse * (_ONE if is_outside else (p - q) * half_mass)
+        inside = ((distance - _HALF) * p - (distance + _HALF) * q) * half_mass
+        by_inverse = (distance - _HALF) - q / m_q if is_outside else inside
+        slope = (slope if is_free else _ZERO) * _BITS_PER_NAT
+        slope = slope if difference > _ZERO else (-slope if difference < _ZERO else _ZERO)
+        by_scale = -inverse * (by_inverse if is_free else _ZERO) * _BITS_PER_NAT
+        scratch[value_row + j] = slope
+        scratch[back_mu + j] = -slope if abs(raw_mu) < _MU_LIMIT else _ZERO
+        is_inside = (raw_scale > _LOWEST) & (raw_scale < _HIGHEST)
+        scratch[back_scale + j] = by_scale if is_inside else _ZERO
+    for j in range(length, round_up(length, TILE_STEP)):
+        scratch[back_mu + j] = _ZERO
+        scratch[back_scale + j] = _ZERO
+    return total
+
+
+@njit_float
+def _backward(network, tables, backs, sums, scratch, rows, length):
+    """Gradients of weights are added to `sums`; gives the first row of the inputs' gradients."""
+    hidden, width = network.layers.shape[0] // 2 - 1, network.width
+    base, layers = address(network.weights, 0), network.layers
+    ones = address(scratch, rows.ones * TILE)
+    spare = address(scratch, rows.gradient * TILE)
+    other = spare + rows.group * _ROW
+    outputs = address(scratch, rows.back * TILE)
+    backs[0], backs[1] = outputs, outputs + _ROW
+    place, count = address(sums, layers[hidden, GRADIENTS]), 2
+    for layer in range(hidden, -1, -1):
+        inputs = layers[layer, INPUTS]
+        tables[layer, inputs] = ones
+        place = address(sums, layers[layer, GRADIENTS])
+        add_weight_gradients(backs, count, tables[layer], inputs + 1, place, length)
+        row = hidden + 1 + layer
+        weights = base + layers[row, WEIGHTS] * FLOAT_BYTES
+        bias = base + layers[row, BIASES] * FLOAT_BYTES
+        if layer == 0 and hidden:
+            backs[count], backs[count + 1] = outputs, outputs + _ROW
+        weighted_sums(
+            backs, layers[row, INPUTS], weights, bias, width, spare, _ROW, length,
+            -INFINITE, INFINITE,
+        )  # fmt: skip
+        if layer:
+            values = address(scratch, (rows.hidden + (layer - 1) * rows.group) * TILE)
+            mask_rows(spare, values, _ROW, width, length, _ZERO, _ACT_LIMIT)
+        for i in range(width):
+            backs[i] = spare + i * _ROW
+        count, spare, other = width, other, spare
+    return (other - address(scratch, 0)) // _ROW
+
+
+@njit_float
+def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_back):
+    """Add the gradients of the inputs of a tile to the latents and features that they came from."""
+    stride, contexts = strip[STRIDE], network.contexts
+    line = (y - strip[FIRST_ROW] + _UP) * stride + _SIDE + x
+    for j in range(length):
+        own[line + j] += scratch[rows.value * TILE + j]
+    for k in range(contexts.shape[0]):
+        target, source = line + contexts[k, 0] * stride + contexts[k, 1], (first + k) * TILE
+        for j in range(length):
+            own[target + j] += scratch[source + j]
+    if strip[FEATURES] < 0:
+        return
+    for f in range(network.width - contexts.shape[0]):
+        source = (first + contexts.shape[0] + f) * TILE
+        target = strip[FEATURES] + f * strip[FEATURE_SIZE] + (x >> 1)
+        target += (y >> 1) * strip[FEATURE_WIDTH]
+        for j in range(length >> 1):
+            pair = scratch[source + 2 * j] + scratch[source + 2 * j + 1]
+            features_back[target + j] += pair
+        if length & 1:
+            features_back[target + (length >> 1)] += scratch[source + length - 1]
+
+
+@njit_float
+def _new_scratch(rows):
+    scratch = np.zeros(rows.count * TILE, np.float32)
+    scratch[rows.ones * TILE : (rows.ones + 1) * TILE] = _ONE
+    return scratch
+
+
+@njit_float
+def rate_strips(strips, store, features, network):
+    """Bits of the latents of some strips, float64."""
+    hidden, width = network.layers.shape[0] // 2 - 1, network.width
+    rows = _plan_rows(width, hidden)
+    scratch = _new_scratch(rows)
+    inputs = np.zeros(width, np.int64)
+    tables = np.zeros((hidden + 1, 2 * width + 4), np.int64)
+    num_features, total = width - network.contexts.shape[0], 0.0
+    for s in range(strips.shape[0]):
+        strip = strips[s]
+        for y in range(strip[FIRST_ROW], strip[END_ROW]):
+            for x in range(0, strip[WIDTH], TILE):
+                length = min(TILE, strip[WIDTH] - x)
+                whole = round_up(length, TILE_STEP)
+                place = strip[START] + (y + _UP) * strip[STRIDE] + _SIDE + x
+                if strip[FEATURES] >= 0:
+                    _spread_features(features, strip, y, x, length, scratch, rows, num_features)
+                _point_at_inputs(
+                    inputs, network, store, place, strip[STRIDE], scratch, rows,
+                    strip[FEATURES] >= 0,
+                )  # fmt: skip
+                _forward(network, inputs, tables, scratch, rows, whole)
+                total += _bits(store, place, scratch, rows, length)
+    return total
+
+
+@njit_float
+def rate_gradient_strips(strips, store, features, network, store_back, features_back, halos, out):
+    """Bits of the latents of some strips, and their gradients.
+
+    Args:
+        strips: rows of RateLayout.strips.
+        store, features: the latents, and the planes of all IFCEs.
+        store_back: gets the gradients of the rows of these strips.
+        features_back: zeros, which get the gradients of the features.
+        halos: (strips, 4, widest stride), gets those of the four rows above each strip.
+        out: gets the gradients of the network, one layer (outputs, inputs + 1) after the other,
+            biases last in each row.
+    """
+    hidden, width = network.layers.shape[0] // 2 - 1, network.width
+    rows = _plan_rows(width, hidden)
+    scratch = _new_scratch(rows)
+    inputs, backs = np.zeros(width, np.int64), np.zeros(width + 8, np.int64)
+    tables = np.zeros((hidden + 1, 2 * width + 4), np.int64)
+    sums = np.zeros(network.num_gradients, np.float32)
+    num_features, total = width - network.contexts.shape[0], 0.0
+    for s in range(strips.shape[0]):
+        strip = strips[s]
+        stride, top, end = strip[STRIDE], strip[FIRST_ROW], strip[END_ROW]
+        own = np.zeros((end - top + _UP) * stride + TILE, np.float32)
+        for y in range(top, end):
+            for x in range(0, strip[WIDTH], TILE):
+                length = min(TILE, strip[WIDTH] - x)
+                whole = round_up(length, TILE_STEP)
+                place = strip[START] + (y + _UP) * stride + _SIDE + x
+                if strip[FEATURES] >= 0:
+                    _spread_features(features, strip, y, x, length, scratch, rows, num_features)
+                _point_at_inputs(
+                    inputs, network, store, place, stride, scratch, rows, strip[FEATURES] >= 0
+                )
+                _forward(network, inputs, tables, scratch, rows, whole)
+                total += _bits_and_gradients(store, place, scratch, rows, length)
+                first = _backward(network, tables, backs, sums, scratch, rows, whole)
+                _scatter(network, strip, y, x, length, scratch, first, rows, own, features_back)
+        start = strip[START] + (top + _UP) * stride
+        size = (end - top) * stride
+        store_back[start : start + size] = own[_UP * stride : _UP * stride + size]
+        halos[s, : _UP * stride] = own[: _UP * stride]
+    _fold(network, sums, out)
+    return total
+
+
+@njit_float
+def _fold(network, sums, out):
+    target = 0
+    for layer in range(network.layers.shape[0] // 2):
+        outputs, inputs = network.layers[layer, OUTPUTS], network.layers[layer, INPUTS] + 1
+        fold_gradients(
+            sums[network.layers[layer, GRADIENTS] :], outputs, inputs, out[target:]
+        )
+        target += outputs * inputs
+
+
+@njit_float
+def add_halos(strips, halos, store_back):
+    """Add what strips left for the four rows above them, in the order of the strips."""
+    for s in range(strips.shape[0]):
+        strip = strips[s]
+        size = min(strip[FIRST_ROW], _UP) * strip[STRIDE]
+        start = strip[START] + (strip[FIRST_ROW] + _UP) * strip[STRIDE] - size
+        first = _UP * strip[STRIDE] - size
+        for j in range(size):
+            store_back[start + j] += halos[s, first + j]
+
+
+def sum_floats(outputs: int, inputs: int) -> int:
+    """Floats of the sums for the weights of a layer and its bias."""
+    return int(gradient_floats(outputs, inputs + 1))

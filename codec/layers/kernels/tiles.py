@@ -1,0 +1,250 @@
+"""Dense layers on tiles: rows of weighted sums over pixels, and the gradients of their weights.
+
+A tile is some tens of rows of a few hundred neighbouring pixels, one row a channel. Its inputs are
+named by the addresses of their rows, which need not be neighbours: shifted rows of a plane are the
+neighbours of a pixel. Lengths are multiples of TILE_STEP; what a row holds behind its last pixel
+is computed along and means nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codec.jit import njit
+from codec.layers.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    clamp,
+    load,
+    load_splat,
+    multiply_add,
+    splat,
+    store,
+    where_inside,
+)
+
+TILE_STEP = 2 * LANES  # pixels that the inner loop takes at once
+TILE = 256  # most pixels of a tile: its rows stay in the caches next to the processor
+# Layers are computed in blocks of six outputs, which with two vectors each fill the registers of
+# AVX; one block of three may come last.
+BLOCK = 6
+SMALL_BLOCK = 3
+# Gradients of weights are summed in blocks of outputs by inputs.
+GRADIENT_OUTPUTS = 4
+GRADIENT_INPUTS = 3
+
+INFINITE = np.float32(np.inf)
+_STEP_BYTES = np.int64(2 * VECTOR_BYTES)
+_VECTOR = np.int64(VECTOR_BYTES)
+_WORD = np.int64(FLOAT_BYTES)
+
+
+@njit
+def round_up(count, multiple):
+    """The smallest multiple of `multiple` that is at least `count`."""
+    return (count + multiple - 1) // multiple * multiple
+
+
+@njit
+def padded_outputs(outputs):
+    """Rows that a layer of so many outputs writes: blocks of six, and of three at the end."""
+    rest = outputs % BLOCK
+    return outputs - rest + (0 if rest == 0 else SMALL_BLOCK if rest <= SMALL_BLOCK else BLOCK)
+
+
+def pack_layer(weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (outputs, inputs) and bias (outputs,) as `weighted_sums` reads them, flat float32.
+
+    Block by block of outputs, in each input by input; outputs that fill up a block are zero.
+    """
+    outputs, inputs = weight.shape
+    rows = padded_outputs(outputs)
+    whole = np.zeros((rows, inputs), np.float32)
+    whole[:outputs] = weight
+    sixes = rows // BLOCK * BLOCK
+    parts = [whole[:sixes].reshape(-1, BLOCK, inputs).transpose(0, 2, 1), whole[sixes:].T]
+    padded = np.zeros(rows, np.float32)
+    if bias is not None:
+        padded[:outputs] = bias
+    return np.concatenate([part.ravel() for part in parts]), padded
+
+
+@njit
+def _six_sums(inputs, count, weights, bias, target, step, length, low, high):
+    least, most = splat(low), splat(high)
+    for at in range(0, length * _WORD, _STEP_BYTES):
+        a0 = a1 = load_splat(bias)
+        b0 = b1 = load_splat(bias + _WORD)
+        c0 = c1 = load_splat(bias + 2 * _WORD)
+        d0 = d1 = load_splat(bias + 3 * _WORD)
+        e0 = e1 = load_splat(bias + 4 * _WORD)
+        f0 = f1 = load_splat(bias + 5 * _WORD)
+        w = weights
+        for i in range(count):
+            place = inputs[np.uint64(i)] + at
+            x0, x1 = load(place), load(place + _VECTOR)
+            s = load_splat(w)
+            a0, a1 = multiply_add(s, x0, a0), multiply_add(s, x1, a1)
+            s = load_splat(w + _WORD)
+            b0, b1 = multiply_add(s, x0, b0), multiply_add(s, x1, b1)
+            s = load_splat(w + 2 * _WORD)
+            c0, c1 = multiply_add(s, x0, c0), multiply_add(s, x1, c1)
+            s = load_splat(w + 3 * _WORD)
+            d0, d1 = multiply_add(s, x0, d0), multiply_add(s, x1, d1)
+            s = load_splat(w + 4 * _WORD)
+            e0, e1 = multiply_add(s, x0, e0), multiply_add(s, x1, e1)
+            s = load_splat(w + 5 * _WORD)
+            f0, f1 = multiply_add(s, x0, f0), multiply_add(s, x1, f1)
+            w += BLOCK * _WORD
+        out = target + at
+        _store_pair(out, a0, a1, least, most)
+        _store_pair(out + step, b0, b1, least, most)
+        _store_pair(out + 2 * step, c0, c1, least, most)
+        _store_pair(out + 3 * step, d0, d1, least, most)
+        _store_pair(out + 4 * step, e0, e1, least, most)
+        _store_pair(out + 5 * step, f0, f1, least, most)
+
+
+@njit
+def _three_sums(inputs, count, weights, bias, target, step, length, low, high):
+    least, most = splat(low), splat(high)
+    for at in range(0, length * _WORD, _STEP_BYTES):
+        a0 = a1 = load_splat(bias)
+        b0 = b1 = load_splat(bias + _WORD)
+        c0 = c1 = load_splat(bias + 2 * _WORD)
+        w = weights
+        for i in range(count):
+            place = inputs[np.uint64(i)] + at
+            x0, x1 = load(place), load(place + _VECTOR)
+            s = load_splat(w)
+            a0, a1 = multiply_add(s, x0, a0), multiply_add(s, x1, a1)
+            s = load_splat(w + _WORD)
+            b0, b1 = multiply_add(s, x0, b0), multiply_add(s, x1, b1)
+            s = load_splat(w + 2 * _WORD)
+            c0, c1 = multiply_add(s, x0, c0), multiply_add(s, x1, c1)
+            w += SMALL_BLOCK * _WORD
+        out = target + at
+        _store_pair(out, a0, a1, least, most)
+        _store_pair(out + step, b0, b1, least, most)
+        _store_pair(out + 2 * step, c0, c1, least, most)
+
+
+@njit(inline="always")
+def _store_pair(place, first, second, least, most):
+    store(place, clamp(first, least, most))
+    store(place + _VECTOR, clamp(second, least, most))
+
+
+@njit
+def weighted_sums(inputs, count, weights, bias, outputs, target, step, length, low, high):
+    """y[o] = clamp(bias[o] + sum_i weight[o, i] x[i], low, high) over `length` pixels.
+
+    Args:
+        inputs: int64 addresses of the rows x[i], the first `count` of them.
+        weights, bias: addresses of what `pack_layer` made.
+        outputs: their number; `padded_outputs` of them are written.
+        target: address of y[0]; y[o] is o * step bytes behind it.
+        low, high: float32 limits, infinite for none.
+    """
+    sixes = padded_outputs(outputs) // BLOCK
+    for block in range(sixes):
+        _six_sums(
+            inputs, count, weights, bias, target + block * BLOCK * step, step, length, low, high
+        )
+        weights += BLOCK * count * _WORD
+        bias += BLOCK * _WORD
+    if padded_outputs(outputs) > sixes * BLOCK:
+        _three_sums(
+            inputs, count, weights, bias, target + sixes * BLOCK * step, step, length, low, high
+        )
+
+
+@njit
+def mask_rows(target, values, step, rows, length, low, high):
+    """Gradients behind a clamp: 0 where the clamped value is not inside (low, high).
+
+    `target` and `values` are addresses of the first of `rows` rows, `step` bytes apart.
+    """
+    least, most = splat(low), splat(high)
+    for row in range(rows):
+        gradient, value = target + row * step, values + row * step
+        for at in range(0, length * _WORD, _VECTOR):
+            kept = where_inside(load(value + at), least, most, load(gradient + at))
+            store(gradient + at, kept)
+
+
+@njit
+def gradient_floats(outputs, inputs):
+    """Floats that `add_weight_gradients` sums into for a layer."""
+    return round_up(outputs, GRADIENT_OUTPUTS) * round_up(inputs, GRADIENT_INPUTS) * LANES
+
+
+@njit
+def repeat_last(rows, count, multiple):
+    """Fill up a table of row addresses, of which `count` are set, to a multiple."""
+    for i in range(count, round_up(count, multiple)):
+        rows[i] = rows[count - 1]
+
+
+@njit
+def add_weight_gradients(gradients, outputs, inputs, num_inputs, sums, length):
+    """sums[o, i, lane] += gradient[o] x[i], a sum over `length` pixels in every lane.
+
+    Args:
+        gradients: int64 addresses of the rows of gradients, `outputs` of them; both tables have
+            room for `repeat_last`, which is called here.
+        inputs: addresses of the rows x[i], `num_inputs` of them.
+        sums: address of `gradient_floats` sums; those of rows that fill up mean nothing.
+    """
+    repeat_last(gradients, outputs, GRADIENT_OUTPUTS)
+    repeat_last(inputs, num_inputs, GRADIENT_INPUTS)
+    for o in range(0, outputs, GRADIENT_OUTPUTS):
+        for i in range(0, num_inputs, GRADIENT_INPUTS):
+            row = sums + (o * round_up(num_inputs, GRADIENT_INPUTS) + i) * _VECTOR
+            _twelve_products(gradients, o, inputs, i, row, num_inputs, length)
+
+
+@njit
+def _twelve_products(gradients, o, inputs, i, sums, num_inputs, length):
+    step = round_up(num_inputs, GRADIENT_INPUTS) * _VECTOR
+    first, second, third, fourth = sums, sums + step, sums + 2 * step, sums + 3 * step
+    a0, a1, a2 = load(first), load(first + _VECTOR), load(first + 2 * _VECTOR)
+    b0, b1, b2 = load(second), load(second + _VECTOR), load(second + 2 * _VECTOR)
+    c0, c1, c2 = load(third), load(third + _VECTOR), load(third + 2 * _VECTOR)
+    d0, d1, d2 = load(fourth), load(fourth + _VECTOR), load(fourth + 2 * _VECTOR)
+    p, q, r, s = gradients[o], gradients[o + 1], gradients[o + 2], gradients[o + 3]
+    u, v, w = inputs[i], inputs[i + 1], inputs[i + 2]
+    for at in range(0, length * _WORD, _VECTOR):
+        x0, x1, x2 = load(u + at), load(v + at), load(w + at)
+        g = load(p + at)
+        a0, a1, a2 = multiply_add(g, x0, a0), multiply_add(g, x1, a1), multiply_add(g, x2, a2)
+        g = load(q + at)
+        b0, b1, b2 = multiply_add(g, x0, b0), multiply_add(g, x1, b1), multiply_add(g, x2, b2)
+        g = load(r + at)
+        c0, c1, c2 = multiply_add(g, x0, c0), multiply_add(g, x1, c1), multiply_add(g, x2, c2)
+        g = load(s + at)
+        d0, d1, d2 = multiply_add(g, x0, d0), multiply_add(g, x1, d1), multiply_add(g, x2, d2)
+    _store_three(first, a0, a1, a2)
+    _store_three(second, b0, b1, b2)
+    _store_three(third, c0, c1, c2)
+    _store_three(fourth, d0, d1, d2)
+
+
+@njit(inline="always")
+def _store_three(place, a, b, c):
+    store(place, a)
+    store(place + _VECTOR, b)
+    store(place + 2 * _VECTOR, c)
+
+
+@njit
+def fold_gradients(sums, outputs, inputs, target):
+    """target (outputs, inputs) = the lanes of `sums`, added up; both flat arrays."""
+    width = round_up(inputs, GRADIENT_INPUTS)
+    for o in range(outputs):
+        for i in range(inputs):
+            total = np.float32(0.0)
+            for lane in range(LANES):
+                total += sums[(o * width + i) * LANES + lane]
+            target[o * inputs + i] = total
