@@ -37,27 +37,19 @@ def latent_bits(
     Returns:
         A scalar, with gradients for latents and tensors.
     """
-    return _LatentBits.apply(layout, tuple(tensors), *latents, *tensors.values())
+    inputs = [*latents, *tensors.values()]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        return _LatentBits.apply(layout, tuple(tensors), *inputs)
+    return latents[0].new_tensor(_evaluation(layout, tuple(tensors), inputs).bits())
 
 
 class _LatentBits(torch.autograd.Function):
-    """Values and gradients come of one pass, so the forward pass makes both if both are wanted."""
+    """Values and gradients come of one pass: the backward pass only scales them."""
 
     @staticmethod
     def forward(ctx, layout: RateLayout, names: tuple[str, ...], *inputs: Tensor) -> Tensor:  # type: ignore[override]
-        count = len(layout.places)
-        store = layout.new_store()
-        for place, latent in zip(layout.places, inputs[:count], strict=True):
-            place.view(store)[...] = latent.detach().numpy()
-        arrays = {
-            name: np.ascontiguousarray(tensor.detach().numpy())
-            for name, tensor in zip(names, inputs[count:], strict=True)
-        }
-        run = _Rate(layout, store, arrays)
         ctx.layout, ctx.names = layout, names
-        if not any(ctx.needs_input_grad):
-            return inputs[0].new_tensor(run.bits())
-        bits, ctx.store_back, ctx.gradients = run.bits_and_gradients()
+        bits, ctx.store_back, ctx.gradients = _evaluation(layout, names, inputs).bits_and_gradients()
         return inputs[0].new_tensor(bits)
 
     @staticmethod
@@ -69,6 +61,20 @@ class _LatentBits(torch.autograd.Function):
         ]
         tensors = [torch.from_numpy(ctx.gradients[name]) * scale for name in ctx.names]
         return None, None, *latents, *tensors
+
+
+def _evaluation(
+    layout: RateLayout, names: Sequence[str], inputs: Sequence[Tensor]
+) -> _Rate:
+    """`inputs` are the latents and then the tensors that `names` are the names of."""
+    count, store = len(layout.places), layout.new_store()
+    for place, latent in zip(layout.places, inputs[:count], strict=True):
+        place.view(store)[...] = latent.detach().numpy()
+    arrays = {
+        name: np.ascontiguousarray(tensor.detach().numpy())
+        for name, tensor in zip(names, inputs[count:], strict=True)
+    }
+    return _Rate(layout, store, arrays)
 
 
 class _Rate:

@@ -35,6 +35,7 @@ from codec.layers.kernels.tiles import (
     INFINITE,
     TILE,
     TILE_STEP,
+    add_row,
     add_weight_gradients,
     fold_gradients,
     gradient_floats,
@@ -54,6 +55,7 @@ _LOWEST, _HIGHEST, _OFFSET = F32(LOG_SCALE_MIN), F32(LOG_SCALE_MAX), F32(LOG_SCA
 _MIN_MASS = F32(2.0**-16)
 _BITS_PER_NAT = F32(1 / np.log(2))
 _ZERO, _HALF, _ONE = F32(0.0), F32(0.5), F32(1.0)
+_BACK, _VALUE = 3 * TILE, 5 * TILE
 
 # Columns of Network.layers.
 WEIGHTS = 0  # where packed weights begin
@@ -81,16 +83,15 @@ class Network(NamedTuple):
 class Rows(NamedTuple):
     """Numbers of the rows of scratch, TILE floats each.
 
-    `hidden` and `gradient` hold one group of padded rows a layer; `outputs` location, log-scale and
-    one more; `back` their gradients; `value` the gradient of the latent itself.
+    From `outputs` on there are location, log-scale and one row that fills up, at _BACK the gradients
+    of the two, at _VALUE the latents and then their own gradients. `hidden` and `gradient` hold one
+    group of padded rows a layer.
     """
 
     ones: int
     zeros: int
     features: int
     outputs: int
-    back: int
-    value: int
     hidden: int
     gradient: int
     group: int
@@ -102,12 +103,10 @@ def _plan_rows(width, hidden_layers):
     group = padded_outputs(width)
     features = 2
     outputs = features + width
-    back = outputs + 3
-    value = back + 2
-    hidden = value + 1
+    hidden = outputs + 6
     gradient = hidden + hidden_layers * group
     count = gradient + 2 * group
-    return Rows(0, 1, features, outputs, back, value, hidden, gradient, group, count)
+    return Rows(0, 1, features, outputs, hidden, gradient, group, count)
 
 
 @njit_float
@@ -126,13 +125,11 @@ def _spread_features(features, strip, y, x, length, scratch, rows, count):
     """Features of row y from column x on, each at the two columns that it serves."""
     for f in range(count):
         line = strip[FEATURES] + f * strip[FEATURE_SIZE] + (y >> 1) * strip[FEATURE_WIDTH]
-        target, source = (rows.features + f) * TILE, line + (x >> 1)
-        for j in range(length >> 1):
-            value = features[source + j]
-            scratch[target + 2 * j] = value
-            scratch[target + 2 * j + 1] = value
-        if length & 1:
-            scratch[target + length - 1] = features[source + (length >> 1)]
+        target, source = np.uint64((rows.features + f) * TILE), np.uint64(line + (x >> 1))
+        for j in range((length + 1) >> 1):
+            value = features[source + np.uint64(j)]
+            scratch[target + np.uint64(2 * j)] = value
+            scratch[target + np.uint64(2 * j + 1)] = value
 
 
 @njit_float
@@ -163,15 +160,14 @@ def _forward(network, inputs, tables, scratch, rows, length):
 
 
 @njit_float
-def _bits(store, place, scratch, rows, length):
+def _bits(store, place, outputs, length):
     """Bits of the latents of a tile; see `laplace_bits` of the plain model for the formula."""
-    mu_row, scale_row = rows.outputs * TILE, (rows.outputs + 1) * TILE
     total = _ZERO
     for j in range(length):
-        mu = min(max(scratch[mu_row + j], -_MU_LIMIT), _MU_LIMIT)
-        log_scale = min(max(scratch[scale_row + j] + _OFFSET, _LOWEST), _HIGHEST)
+        mu = min(max(outputs[j], -_MU_LIMIT), _MU_LIMIT)
+        log_scale = min(max(outputs[TILE + j] + _OFFSET, _LOWEST), _HIGHEST)
         inverse = exp(-log_scale)
-        distance = abs(store[place + j] - mu)
+        distance = abs(store[np.uint64(place + j)] - mu)
         is_outside = distance >= _HALF
         u = abs(distance - _HALF) * inverse
         m_u = one_minus_exp_minus(u)
@@ -182,22 +178,22 @@ def _bits(store, place, scratch, rows, length):
 
 
 @njit_float
-def _bits_and_gradients(store, place, scratch, rows, length):
-    """As `_bits`; gradients go to the rows `back` and `value`, 0 behind the last pixel.
+def _bits_and_gradients(store, place, tile, length):
+    """As `_bits`; `tile` holds location and log-scale and gets the gradients of a tile.
 
-    With p = e^(-|d - 1/2| / b) and q = e^-1/b outside, e^(-(d + 1/2) / b) inside, the mass is
-    p (1 - q) / 2 outside and ((1 - p) + (1 - q)) / 2 inside.
+    Its rows are those of `Rows` from `outputs` on, at fixed distances, so that the compiler knows
+    that they do not overlap. With p = e^(-|d - 1/2| / b), and q = e^(-1/b) outside,
+    e^(-(d + 1/2) / b) inside, the mass is p (1 - q) / 2 outside and ((1 - p) + (1 - q)) / 2 inside.
     """
-    mu_row, scale_row = rows.outputs * TILE, (rows.outputs + 1) * TILE
-    back_mu, back_scale = rows.back * TILE, (rows.back + 1) * TILE
-    value_row = rows.value * TILE
+    for j in range(length):
+        tile[_VALUE + j] = store[np.uint64(place + j)]
     total = _ZERO
     for j in range(length):
-        raw_mu, raw_scale = scratch[mu_row + j], scratch[scale_row + j] + _OFFSET
+        raw_mu, raw_scale = tile[j], tile[TILE + j] + _OFFSET
         mu = min(max(raw_mu, -_MU_LIMIT), _MU_LIMIT)
         log_scale = min(max(raw_scale, _LOWEST), _HIGHEST)
         inverse = exp(-log_scale)
-        difference = store[place + j] - mu
+        difference = tile[_VALUE + j] - mu
         distance = abs(difference)
         is_outside = distance >= _HALF
         u = abs(distance - _HALF) * inverse
@@ -206,21 +202,20 @@ def _bits_and_gradients(store, place, scratch, rows, length):
         p, q = _ONE - m_u, _ONE - m_q
         mass = _HALF * (p * m_q if is_outside else m_u + m_q)
         total -= log(max(mass, _MIN_MASS)) * _BITS_PER_NAT
-        is_free = mass > _MIN_MASS
+        scale = _BITS_PER_NAT if mass > _MIN_MASS else _ZERO
         half_mass = _HALF / max(mass, _MIN_MASS)
-        slope = inverse * (_ONE if is_outside else (p - q) * half_mass)
+        slope = scale * inverse * (_ONE if is_outside else (p - q) * half_mass)
+        slope = slope if difference > _ZERO else (-slope if difference < _ZERO else _ZERO)
         inside = ((distance - _HALF) * p - (distance + _HALF) * q) * half_mass
         by_inverse = (distance - _HALF) - q / m_q if is_outside else inside
-        slope = (slope if is_free else _ZERO) * _BITS_PER_NAT
-        slope = slope if difference > _ZERO else (-slope if difference < _ZERO else _ZERO)
-        by_scale = -inverse * (by_inverse if is_free else _ZERO) * _BITS_PER_NAT
-        scratch[value_row + j] = slope
-        scratch[back_mu + j] = -slope if abs(raw_mu) < _MU_LIMIT else _ZERO
+        tile[_VALUE + j] = slope
+        tile[_BACK + j] = -slope if abs(raw_mu) < _MU_LIMIT else _ZERO
         is_inside = (raw_scale > _LOWEST) & (raw_scale < _HIGHEST)
-        scratch[back_scale + j] = by_scale if is_inside else _ZERO
+        tile[_BACK + TILE + j] = -scale * inverse * by_inverse if is_inside else _ZERO
     for j in range(length, round_up(length, TILE_STEP)):
-        scratch[back_mu + j] = _ZERO
-        scratch[back_scale + j] = _ZERO
+        tile[_VALUE + j] = _ZERO
+        tile[_BACK + j] = _ZERO
+        tile[_BACK + TILE + j] = _ZERO
     return total
 
 
@@ -232,7 +227,7 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
     ones = address(scratch, rows.ones * TILE)
     spare = address(scratch, rows.gradient * TILE)
     other = spare + rows.group * _ROW
-    outputs = address(scratch, rows.back * TILE)
+    outputs = address(scratch, rows.outputs * TILE + _BACK)
     backs[0], backs[1] = outputs, outputs + _ROW
     place, count = address(sums, layers[hidden, GRADIENTS]), 2
     for layer in range(hidden, -1, -1):
@@ -263,23 +258,23 @@ def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_b
     """Add the gradients of the inputs of a tile to the latents and features that they came from."""
     stride, contexts = strip[STRIDE], network.contexts
     line = (y - strip[FIRST_ROW] + _UP) * stride + _SIDE + x
-    for j in range(length):
-        own[line + j] += scratch[rows.value * TILE + j]
+    whole = round_up(length, TILE_STEP)
+    add_row(address(own, line), address(scratch, rows.outputs * TILE + _VALUE), whole)
     for k in range(contexts.shape[0]):
-        target, source = line + contexts[k, 0] * stride + contexts[k, 1], (first + k) * TILE
-        for j in range(length):
-            own[target + j] += scratch[source + j]
+        target = line + contexts[k, 0] * stride + contexts[k, 1]
+        add_row(address(own, target), address(scratch, (first + k) * TILE), whole)
     if strip[FEATURES] < 0:
         return
     for f in range(network.width - contexts.shape[0]):
-        source = (first + contexts.shape[0] + f) * TILE
+        source = np.uint64((first + contexts.shape[0] + f) * TILE)
         target = strip[FEATURES] + f * strip[FEATURE_SIZE] + (x >> 1)
-        target += (y >> 1) * strip[FEATURE_WIDTH]
+        target = np.uint64(target + (y >> 1) * strip[FEATURE_WIDTH])
         for j in range(length >> 1):
-            pair = scratch[source + 2 * j] + scratch[source + 2 * j + 1]
-            features_back[target + j] += pair
+            pair = scratch[source + np.uint64(2 * j)] + scratch[source + np.uint64(2 * j + 1)]
+            features_back[target + np.uint64(j)] += pair
         if length & 1:
-            features_back[target + (length >> 1)] += scratch[source + length - 1]
+            last = np.uint64(length - 1)
+            features_back[target + (last >> np.uint64(1))] += scratch[source + last]
 
 
 @njit_float
@@ -312,7 +307,7 @@ def rate_strips(strips, store, features, network):
                     strip[FEATURES] >= 0,
                 )  # fmt: skip
                 _forward(network, inputs, tables, scratch, rows, whole)
-                total += _bits(store, place, scratch, rows, length)
+                total += _bits(store, place, scratch[rows.outputs * TILE :], length)
     return total
 
 
@@ -351,7 +346,7 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
                     inputs, network, store, place, stride, scratch, rows, strip[FEATURES] >= 0
                 )
                 _forward(network, inputs, tables, scratch, rows, whole)
-                total += _bits_and_gradients(store, place, scratch, rows, length)
+                total += _bits_and_gradients(store, place, scratch[rows.outputs * TILE :], length)
                 first = _backward(network, tables, backs, sums, scratch, rows, whole)
                 _scatter(network, strip, y, x, length, scratch, first, rows, own, features_back)
         start = strip[START] + (top + _UP) * stride

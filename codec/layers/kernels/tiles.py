@@ -15,6 +15,7 @@ from codec.layers.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
     VECTOR_BYTES,
+    add,
     clamp,
     load,
     load_splat,
@@ -172,6 +173,13 @@ def mask_rows(target, values, step, rows, length, low, high):
         for at in range(0, length * _WORD, _VECTOR):
             kept = where_inside(load(value + at), least, most, load(gradient + at))
             store(gradient + at, kept)
+
+
+@njit
+def add_row(target, source, length):
+    """target += source over `length` pixels, both addresses."""
+    for at in range(0, length * _WORD, _VECTOR):
+        store(target + at, add(load(target + at), load(source + at)))
 
 
 @njit

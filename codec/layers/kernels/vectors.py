@@ -121,6 +121,16 @@ def multiply_add(typing_context, a, b, c):
 
 
 @intrinsic
+def add(typing_context, a, b):
+    """a + b."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(*arguments)
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
 def clamp(typing_context, values, low, high):
     """Each lane of `values`, held between those of `low` and `high`."""
 
