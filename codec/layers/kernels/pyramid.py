@@ -1,0 +1,183 @@
+"""The upsampling pyramid as a differentiable function, computed by fused kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.jit import run_parallel
+from codec.layers.kernels.pyramid_kernels import (
+    FILTER_TAPS,
+    PHASE_TAPS,
+    filter_plane,
+    filter_plane_back,
+    interpolate_plane,
+    interpolate_plane_back,
+)
+
+# Which tap of the half kernel, outermost first, each tap of the even and the odd phase is.
+PHASES = np.array([[0, 2, 3, 1], [1, 3, 2, 0]])
+MIRRORED = np.array([0, 1, 2, 3, 2, 1, 0])
+
+
+class Level(NamedTuple):
+    """One level of a descent: its size, and the number of latent grids that join there."""
+
+    level: int
+    height: int
+    width: int
+    num_joining: int
+
+
+def descend(
+    block: Tensor | None,
+    levels: Sequence[Level],
+    latents: Sequence[Tensor],
+    taps: Mapping[str, Tensor],
+) -> Tensor:
+    """Bring a block of features down some levels; the fused form of `layers.upsampling.descend`.
+
+    Args:
+        block: float32 (S, C, h, w) at the level above the first of `levels`, or None.
+        levels: coarse to fine.
+        latents: (S, h, w) of the grids that join, level by level.
+        taps: half kernels by their names in the stream; a level without `pre` joins unfiltered.
+
+    Returns:
+        (S, C + joined, height, width) of the last level.
+    """
+    names = tuple(taps)
+    start = () if block is None else (block,)
+    return _Descend.apply(tuple(levels), len(start), names, *start, *latents, *taps.values())
+
+
+def _padded_half(half: np.ndarray, count: int) -> np.ndarray:
+    """A half kernel with zeros before its outermost tap, `count` in all."""
+    return np.concatenate([np.zeros(count - len(half), np.float32), half]).astype(np.float32)
+
+
+def _phases(half: np.ndarray) -> np.ndarray:
+    return _padded_half(half, PHASE_TAPS)[PHASES]
+
+
+def _filter(half: np.ndarray) -> np.ndarray:
+    return _padded_half(half, FILTER_TAPS // 2 + 1)[MIRRORED]
+
+
+def _collect(gradient: np.ndarray, places: np.ndarray, count: int, taps: int) -> Tensor:
+    """Gradients of the taps of a half kernel from those of the places where they are used."""
+    whole = np.zeros(count)
+    np.add.at(whole, places, gradient)
+    return torch.from_numpy(whole[count - taps :].astype(np.float32))
+
+
+class _Descend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, levels, num_blocks, names, *inputs: Tensor) -> Tensor:  # type: ignore[override]
+        arrays = [tensor.detach().contiguous().numpy() for tensor in inputs]
+        count = len(arrays) - len(names)
+        taps = dict(zip(names, arrays[count:], strict=True))
+        block = arrays[0] if num_blocks else None
+        latents = arrays[num_blocks:count]
+        ctx.levels, ctx.num_blocks, ctx.names, ctx.taps = levels, num_blocks, names, taps
+        ctx.latents, ctx.blocks, ctx.threads = latents, [block], torch.get_num_threads()
+        first = 0
+        for level in levels:
+            joining = latents[first : first + level.num_joining]
+            ctx.blocks.append(_step(ctx.blocks[-1], level, joining, taps, ctx.threads))
+            first += level.num_joining
+        return torch.from_numpy(ctx.blocks.pop())
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        back, taps = grad.contiguous().numpy(), {}
+        latents: list[Tensor] = []
+        end = len(ctx.latents)
+        for level, block in zip(ctx.levels[::-1], ctx.blocks[::-1], strict=True):
+            first = end - level.num_joining
+            joining = ctx.latents[first:end]
+            back, joined = _step_back(back, block, level, joining, ctx.taps, taps, ctx.threads)
+            latents[:0] = map(torch.from_numpy, joined)
+            end = first
+        start = [] if back is None else [torch.from_numpy(back)]
+        return None, None, None, *start, *latents, *(taps.get(name) for name in ctx.names)
+
+
+def _step(
+    block: np.ndarray | None,
+    level: Level,
+    joining: Sequence[np.ndarray],
+    taps: Mapping[str, np.ndarray],
+    threads: int,
+) -> np.ndarray:
+    """The block of a level, from that of the level above and the latents that join."""
+    channels = 0 if block is None else block.shape[1]
+    slices = len(joining[0]) if block is None else len(block)
+    out = np.empty((slices, channels + len(joining), level.height, level.width), np.float32)
+    up, pre = taps.get(f"up.{level.level}"), taps.get(f"pre.{level.level}")
+    phases = None if block is None else _phases(up)
+    kernel = None if pre is None else _filter(pre)
+
+    def job(place: tuple[int, int]) -> None:
+        number, channel = place
+        if channel < channels:
+            interpolate_plane(block[number, channel], out[number, channel], phases)
+        elif kernel is None:
+            out[number, channel] = joining[channel - channels][number]
+        else:
+            filter_plane(joining[channel - channels][number], out[number, channel], kernel)
+
+    jobs = [(s, c) for s in range(slices) for c in range(out.shape[1])]
+    run_parallel(job, jobs, threads=threads)
+    return out
+
+
+def _step_back(
+    back: np.ndarray,
+    block: np.ndarray | None,
+    level: Level,
+    joining: Sequence[np.ndarray],
+    taps: Mapping[str, np.ndarray],
+    gradients: dict[str, Tensor],
+    threads: int,
+) -> tuple[np.ndarray | None, list[np.ndarray]]:
+    """Gradients of the block above and of the joining latents; those of taps go to `gradients`."""
+    slices, total = back.shape[:2]
+    channels = total - len(joining)
+    up, pre = taps.get(f"up.{level.level}"), taps.get(f"pre.{level.level}")
+    phases = None if block is None else _phases(up)
+    kernel = None if pre is None else _filter(pre)
+    block_back = None if block is None else np.zeros_like(block)
+    joining_back = [np.zeros_like(latent) for latent in joining]
+    up_sums = np.zeros((slices, total, 2, 2, PHASE_TAPS))
+    pre_sums = np.zeros((slices, total, 2, FILTER_TAPS))
+
+    def job(place: tuple[int, int]) -> None:
+        number, channel = place
+        own = back[number, channel]
+        if channel < channels:
+            sums = up_sums[number, channel]
+            source, target = block[number, channel], block_back[number, channel]
+            interpolate_plane_back(source, own, target, phases, sums[0], sums[1])
+            return
+        source = joining[channel - channels][number]
+        target = joining_back[channel - channels][number]
+        if kernel is None:
+            target[...] = own
+        else:
+            sums = pre_sums[number, channel]
+            filter_plane_back(source, own, target, kernel, sums[0], sums[1])
+
+    jobs = [(s, c) for s in range(slices) for c in range(total)]
+    run_parallel(job, jobs, threads=threads)
+    if block is not None:
+        sums = up_sums.sum(axis=(0, 1, 2))
+        gradients[f"up.{level.level}"] = _collect(sums, PHASES, PHASE_TAPS, len(up))
+    if kernel is not None and joining:
+        sums, half = pre_sums.sum(axis=(0, 1, 2)), FILTER_TAPS // 2 + 1
+        gradients[f"pre.{level.level}"] = _collect(sums, MIRRORED, half, len(pre))
+    return block_back, joining_back

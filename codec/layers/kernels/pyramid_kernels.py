@@ -1,0 +1,185 @@
+"""The separable filters of the upsampling pyramid and their gradients, one plane at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codec.jit import njit_float
+
+PHASE_TAPS = 4  # taps of one phase of the x2 kernel
+FILTER_TAPS = 7
+_PHASE_MARGIN = 2
+_FILTER_REACH = FILTER_TAPS // 2
+_ZERO = np.float32(0.0)
+
+
+@njit_float
+def _weigh_rows(rows, first, kernel, line, margin):
+    """line = sum of kernel[i] * row first + i, rows outside replicated; edges replicated as well.
+
+    `rows` is (h, w), `line` has `margin` more floats at each side.
+    """
+    height, width = rows.shape
+    middle = line[margin : margin + width]
+    for i in range(kernel.size):
+        row, weight = rows[min(max(first + i, 0), height - 1)], kernel[i]
+        if i == 0:
+            for j in range(width):
+                middle[j] = weight * row[j]
+        else:
+            for j in range(width):
+                middle[j] += weight * row[j]
+    line[:margin] = middle[0]
+    line[margin + width :] = middle[width - 1]
+
+
+@njit_float
+def _fold_margins(line, margin, width):
+    """Add the gradients of replicated edges to those of the edges; gives the middle."""
+    middle = line[margin : margin + width]
+    for i in range(margin):
+        middle[0] += line[i]
+        middle[width - 1] += line[margin + width + i]
+    return middle
+
+
+@njit_float
+def _rows_back(gradient, rows, first, kernel, rows_back, sums):
+    """Gradients behind `_weigh_rows`, `gradient` (w,) without margins; adds to `sums` (taps,)."""
+    height, width = rows.shape
+    for i in range(kernel.size):
+        number, weight, total = min(max(first + i, 0), height - 1), kernel[i], _ZERO
+        row, back = rows[number], rows_back[number]
+        for j in range(width):
+            back[j] += weight * gradient[j]
+            total += gradient[j] * row[j]
+        sums[i] += total
+
+
+@njit_float
+def interpolate_plane(source, target, phases):
+    """target (H, W) = source (h, w) at twice the size; `phases` (2, 4): taps of even and odd."""
+    height, width = target.shape
+    line = np.empty(source.shape[1] + 2 * _PHASE_MARGIN + PHASE_TAPS, np.float32)
+    a, b, c, d = phases[0]
+    p, q, r, s = phases[1]
+    for y in range(height):
+        _weigh_rows(source, (y >> 1) - 2 + (y & 1), phases[y & 1], line, _PHASE_MARGIN)
+        out = target[y]
+        for j in range(width >> 1):
+            x0, x1, x2, x3, x4 = line[j], line[j + 1], line[j + 2], line[j + 3], line[j + 4]
+            out[2 * j] = a * x0 + b * x1 + c * x2 + d * x3
+            out[2 * j + 1] = p * x1 + q * x2 + r * x3 + s * x4
+        if width & 1:
+            j = width >> 1
+            out[2 * j] = a * line[j] + b * line[j + 1] + c * line[j + 2] + d * line[j + 3]
+
+
+@njit_float
+def _split_columns(gradient, evens, odds):
+    """Even and odd columns of a row, which begin at PHASE_TAPS in `evens` and `odds`."""
+    width = gradient.size
+    even, odd = evens[PHASE_TAPS:], odds[PHASE_TAPS:]
+    for j in range(width >> 1):
+        even[j] = gradient[2 * j]
+        odd[j] = gradient[2 * j + 1]
+    if width & 1:
+        even[width >> 1] = gradient[width - 1]
+
+
+@njit_float
+def _phase_products(evens, odds, line, width, sums):
+    """sums (2, 4) += products of the two columns' gradients with what their taps read."""
+    even, odd = evens[PHASE_TAPS:], odds[PHASE_TAPS:]
+    e0 = e1 = e2 = e3 = o0 = o1 = o2 = o3 = _ZERO
+    for j in range(width):
+        x1, x2, x3 = line[j + 1], line[j + 2], line[j + 3]
+        e0 += even[j] * line[j]
+        e1 += even[j] * x1
+        e2 += even[j] * x2
+        e3 += even[j] * x3
+        o0 += odd[j] * x1
+        o1 += odd[j] * x2
+        o2 += odd[j] * x3
+        o3 += odd[j] * line[j + 4]
+    for i, (even_sum, odd_sum) in enumerate(((e0, o0), (e1, o1), (e2, o2), (e3, o3))):
+        sums[0, i] += even_sum
+        sums[1, i] += odd_sum
+
+
+@njit_float
+def interpolate_plane_back(source, target_back, source_back, phases, across, down):
+    """Gradients behind `interpolate_plane`.
+
+    `source_back` (zeros) gets those of the source, `across` and `down` (2, 4) those of the taps
+    along rows and along columns.
+    """
+    (height, width), source_width = target_back.shape, source.shape[1]
+    size = source_width + 2 * _PHASE_MARGIN
+    line, back = np.empty(size + PHASE_TAPS, np.float32), np.empty(size, np.float32)
+    evens = np.zeros(source_width + 2 * PHASE_TAPS + 1, np.float32)
+    odds = np.zeros(source_width + 2 * PHASE_TAPS + 1, np.float32)
+    a, b, c, d = phases[0]
+    p, q, r, s = phases[1]
+    for y in range(height):
+        kernel, first = phases[y & 1], (y >> 1) - 2 + (y & 1)
+        _weigh_rows(source, first, kernel, line, _PHASE_MARGIN)
+        _split_columns(target_back[y], evens, odds)
+        _phase_products(evens, odds, line, (width + 1) >> 1, across)
+        for u in range(size):
+            even = a * evens[u + 4] + b * evens[u + 3] + c * evens[u + 2] + d * evens[u + 1]
+            odd = p * odds[u + 3] + q * odds[u + 2] + r * odds[u + 1] + s * odds[u]
+            back[u] = even + odd
+        middle = _fold_margins(back, _PHASE_MARGIN, source_width)
+        _rows_back(middle, source, first, kernel, source_back, down[y & 1])
+
+
+@njit_float
+def filter_plane(source, target, kernel):
+    """target = source (h, w) under the separable filter of seven taps, edges replicated."""
+    height, width = source.shape
+    line = np.empty(width + 2 * _FILTER_REACH, np.float32)
+    a, b, c, d, e, f, g = kernel
+    for y in range(height):
+        _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
+        out = target[y]
+        for j in range(width):
+            outer = a * line[j] + b * line[j + 1] + c * line[j + 2] + d * line[j + 3]
+            out[j] = outer + e * line[j + 4] + f * line[j + 5] + g * line[j + 6]
+
+
+@njit_float
+def _filter_products(gradient, line, width, sums):
+    """sums (7,) += products of gradients with what the taps read; gradients begin at 6."""
+    row = gradient[FILTER_TAPS - 1 :]
+    a = b = c = d = e = f = g = _ZERO
+    for j in range(width):
+        value = row[j]
+        a += value * line[j]
+        b += value * line[j + 1]
+        c += value * line[j + 2]
+        d += value * line[j + 3]
+        e += value * line[j + 4]
+        f += value * line[j + 5]
+        g += value * line[j + 6]
+    for i, total in enumerate((a, b, c, d, e, f, g)):
+        sums[i] += total
+
+
+@njit_float
+def filter_plane_back(source, target_back, source_back, kernel, across, down):
+    """Gradients behind `filter_plane`; `across` and `down` (7,) are those of the taps."""
+    height, width = source.shape
+    size, margin = width + 2 * _FILTER_REACH, FILTER_TAPS - 1
+    line, back = np.empty(size, np.float32), np.empty(size, np.float32)
+    padded = np.zeros(width + 2 * margin, np.float32)
+    a, b, c, d, e, f, g = kernel
+    for y in range(height):
+        _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
+        padded[margin : margin + width] = target_back[y]
+        _filter_products(padded, line, width, across)
+        for u in range(size):
+            outer = a * padded[u + 6] + b * padded[u + 5] + c * padded[u + 4] + d * padded[u + 3]
+            back[u] = outer + e * padded[u + 2] + f * padded[u + 1] + g * padded[u]
+        middle = _fold_margins(back, _FILTER_REACH, width)
+        _rows_back(middle, source, y - _FILTER_REACH, kernel, source_back, down)
