@@ -183,6 +183,14 @@ def add_row(target, source, length):
 
 
 @njit
+def copy_row(target, source, length):
+    """Copy `length` floats, exactly, between flat arrays given as (array, place)."""
+    out, first, rows, start = target[0], np.uint64(target[1]), source[0], np.uint64(source[1])
+    for j in range(length):
+        out[first + np.uint64(j)] = rows[start + np.uint64(j)]
+
+
+@njit
 def gradient_floats(outputs, inputs):
     """Floats that `add_weight_gradients` sums into for a layer."""
     return round_up(outputs, GRADIENT_OUTPUTS) * round_up(inputs, GRADIENT_INPUTS) * LANES

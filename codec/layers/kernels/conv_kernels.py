@@ -1,0 +1,211 @@
+"""Convolutions over space and time of few channels, and their gradients, row by row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from codec.jit import njit_float
+from codec.layers.kernels.tiles import (
+    INFINITE,
+    TILE,
+    TILE_STEP,
+    add_weight_gradients,
+    copy_row,
+    fold_gradients,
+    padded_outputs,
+    round_up,
+    weighted_sums,
+)
+from codec.layers.kernels.vectors import FLOAT_BYTES, address
+
+_ROW = np.int64(TILE * FLOAT_BYTES)
+_WORD = np.int64(FLOAT_BYTES)
+_ZERO = np.float32(0.0)
+
+
+class Form(NamedTuple):
+    """Sizes of a convolution of stride 1: kernel (time, space), dilation, groups, and the limits
+    that outputs are held to."""
+
+    time: int
+    space: int
+    dilation: int
+    groups: int
+    low: float
+    high: float
+
+
+class Packed(NamedTuple):
+    """Weights of every group of a layer, one after the other, and their biases."""
+
+    weights: np.ndarray
+    biases: np.ndarray
+
+
+@njit_float
+def pad_plane(source, target, margin):
+    """target (h + 2 margin, w + 2 margin) = source (h, w) with its edges replicated."""
+    height, width = source.shape
+    for y in range(target.shape[0]):
+        row, out = source[min(max(y - margin, 0), height - 1)], target[y]
+        out[:margin] = row[0]
+        out[margin : margin + width] = row
+        out[margin + width :] = row[width - 1]
+
+
+@njit_float
+def fold_plane(source, target, margin):
+    """target (h, w) = source (h + 2 margin, w + 2 margin), each place added to its replica's."""
+    height, width = target.shape
+    target[:, :] = source[margin : margin + height, margin : margin + width]
+    for y in range(source.shape[0]):
+        row, out = source[y], target[min(max(y - margin, 0), height - 1)]
+        if not margin <= y < margin + height:
+            for x in range(width):
+                out[x] += row[margin + x]
+        for x in range(margin):
+            out[0] += row[x]
+            out[width - 1] += row[margin + width + x]
+
+
+@njit_float
+def _point_at_taps(table, padded, form, group, t, y):
+    """Addresses of the rows (channel, time, row, column) that output row y of frame t reads."""
+    frames, channels, rows, stride = padded.shape
+    per_group, f = channels // form.groups, 0
+    for c in range(group * per_group, (group + 1) * per_group):
+        for k in range(form.time):
+            frame = min(max(t + (k - form.time // 2) * form.dilation, 0), frames - 1)
+            for dy in range(form.space):
+                line = ((frame * channels + c) * rows + y + dy * form.dilation) * stride
+                for dx in range(form.space):
+                    table[f] = address(padded, line + dx * form.dilation)
+                    f += 1
+    return f
+
+
+@njit_float
+def convolve_rows(padded, packed, form, t, y0, y1, out):
+    """Rows y0 to y1 of frame t of `out` (T, O, H, W) from `padded` (T, C, H + 2 m, W + 2 m).
+
+    `padded` has room for a tile behind its last row.
+    """
+    _, outputs, height, width = out.shape
+    per_group, taps = outputs // form.groups, 0
+    table = np.zeros(padded.shape[1] * form.time * form.space**2, np.int64)
+    scratch = np.zeros(padded_outputs(per_group) * TILE, np.float32)
+    target, flat = address(scratch, 0), out.ravel()
+    low, high = np.float32(form.low), np.float32(form.high)
+    for y in range(y0, y1):
+        for g in range(form.groups):
+            taps = _point_at_taps(table, padded, form, g, t, y)
+            weights = address(packed.weights, g * padded_outputs(per_group) * taps)
+            bias = address(packed.biases, g * padded_outputs(per_group))
+            for x in range(0, width, TILE):
+                length = min(TILE, width - x)
+                whole = round_up(length, TILE_STEP)
+                weighted_sums(
+                    table, taps, weights, bias, per_group, target, _ROW, whole, low, high
+                )
+                for o in range(per_group):
+                    line = ((t * outputs + g * per_group + o) * height + y) * width + x
+                    copy_row((flat, line), (scratch, o * TILE), length)
+                for f in range(taps):
+                    table[f] += TILE * _WORD
+
+
+@njit_float
+def mask_plane(back, values, low, high, target, margin):
+    """target (h, w + 2 margin) = back (h, w), 0 where the clamped value is at a limit."""
+    height, width = back.shape
+    for y in range(height):
+        row, value, out = back[y], values[y], target[y]
+        for x in range(width):
+            is_free = (value[x] > low) & (value[x] < high)
+            out[margin + x] = row[x] if is_free else _ZERO
+
+
+@njit_float
+def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
+    """Gradients (O, taps + 1) of weights and biases over rows y0 to y1 of frame t.
+
+    `masked` (T, O, H, W + 2 margin) are the gradients of the sums, zero in the margins.
+    """
+    _, outputs, height, stride = masked.shape
+    margin = (form.space - 1) * form.dilation
+    width, per_group = stride - 2 * margin, outputs // form.groups
+    count = padded.shape[1] // form.groups * form.time * form.space**2
+    table, backs = np.zeros(count + 4, np.int64), np.zeros(per_group + 4, np.int64)
+    ones = np.ones(TILE, np.float32)
+    size = round_up(per_group, 4) * round_up(count + 1, 3)
+    sums = np.zeros(form.groups * size * TILE_STEP, np.float32)
+    tails = np.zeros(per_group * TILE, np.float32)
+    flat = masked.ravel()
+    for y in range(y0, y1):
+        for g in range(form.groups):
+            taps = _point_at_taps(table, padded, form, g, t, y)
+            table[taps] = address(ones, 0)
+            for x in range(0, width, TILE):
+                length = min(TILE, width - x)
+                for o in range(per_group):
+                    line = ((t * outputs + g * per_group + o) * height + y) * stride + margin + x
+                    # Columns behind the last one are of the margin: zero, if it is wide enough.
+                    copy_row((tails, o * TILE), (flat, line), length)
+                    for j in range(length, round_up(length, TILE_STEP)):
+                        tails[o * TILE + j] = _ZERO
+                    backs[o] = address(tails, o * TILE)
+                place = address(sums, g * size * (TILE_STEP // 2))
+                whole = round_up(length, TILE_STEP)
+                add_weight_gradients(backs, per_group, table, taps + 1, place, whole)
+                for f in range(taps):
+                    table[f] += TILE * _WORD
+    for g in range(form.groups):
+        first = g * size * (TILE_STEP // 2)
+        fold_gradients(sums[first:], per_group, count + 1, out[g * per_group * (count + 1) :])
+
+
+@njit_float
+def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
+    """Gradients of rows y0 to y1 of one frame of the padded input, out (C, H + 2 m, W + 2 m).
+
+    Args:
+        masked: (T, O, H, W + 2 margin), the gradients of the sums, zero in the margins.
+        packed: for each group weights (channels, (source, output, row, column)).
+        sources: int64, the frames of `masked` that read this frame, one for each time tap that does.
+        zeros: a row of zeros as long as that of `masked` and a tile.
+    """
+    _, outputs, height, stride = masked.shape
+    channels, per_group = out.shape[0] // form.groups, outputs // form.groups
+    width, rows = out.shape[2], padded_outputs(channels)
+    reach = form.space - 1
+    taps = sources.size * per_group * form.space**2
+    table = np.zeros(taps, np.int64)
+    scratch, flat = np.zeros(rows * TILE, np.float32), out.ravel()
+    for y in range(y0, y1):
+        for g in range(form.groups):
+            f = 0
+            for s in range(sources.size):
+                for o in range(g * per_group, (g + 1) * per_group):
+                    for dy in range(form.space):
+                        line = y - dy * form.dilation
+                        inside = 0 <= line < height
+                        at = ((sources[s] * outputs + o) * height + line) * stride
+                        for dx in range(form.space):
+                            column = (reach - dx) * form.dilation
+                            table[f] = address(masked, at + column) if inside else address(zeros, 0)
+                            f += 1
+            weights = address(packed.weights, g * rows * taps)
+            bias = address(packed.biases, g * rows)
+            for x in range(0, width, TILE):
+                length = min(TILE, width - x)
+                weighted_sums(
+                    table, taps, weights, bias, channels, address(scratch, 0), _ROW,
+                    round_up(length, TILE_STEP), -INFINITE, INFINITE,
+                )  # fmt: skip
+                for c in range(channels):
+                    line = ((g * channels + c) * out.shape[1] + y) * width + x
+                    copy_row((flat, line), (scratch, c * TILE), length)
+                for i in range(taps):
+                    table[i] += TILE * _WORD
