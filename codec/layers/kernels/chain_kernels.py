@@ -13,6 +13,7 @@ import numpy as np
 from codec.jit import njit_float
 from codec.layers.kernels.tiles import (
     INFINITE,
+    PITCH,
     TILE,
     TILE_STEP,
     add_weight_gradients,
@@ -25,7 +26,7 @@ from codec.layers.kernels.tiles import (
 )
 from codec.layers.kernels.vectors import FLOAT_BYTES, address
 
-_ROW = np.int64(TILE * FLOAT_BYTES)
+_ROW = np.int64(PITCH * FLOAT_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
 
 # Columns of Chain.layers, as in `rate_kernels`.
@@ -75,7 +76,7 @@ def _widest(chain):
 @njit_float
 def _new_scratch(chain):
     count, group = chain.limits.shape[0], _widest(chain)
-    scratch = np.zeros((_row_count(chain) + (count + 4) * group) * TILE, np.float32)
+    scratch = np.zeros((_row_count(chain) + (count + 4) * group) * PITCH, np.float32)
     scratch[:TILE] = np.float32(1.0)
     return scratch
 
@@ -86,8 +87,8 @@ def _point(table, planes, place, size, count, length, whole, at_end, scratch, ro
     for c in range(count):
         table[c] = address(planes, place + c * size)
         if at_end:
-            copy_row((scratch, (row + c) * TILE), (planes, place + c * size), length)
-            table[c] = address(scratch, (row + c) * TILE)
+            copy_row((scratch, (row + c) * PITCH), (planes, place + c * size), length)
+            table[c] = address(scratch, (row + c) * PITCH)
 
 
 @njit_float
@@ -95,7 +96,7 @@ def _hidden(chain, tables, scratch, count, group, length):
     """The first `count` layers of a tile; `tables` (layers + 1, ...) gets what each layer reads."""
     base = address(chain.weights, 0)
     for layer in range(count):
-        target = address(scratch, (_row_count(chain) + layer * group) * TILE)
+        target = address(scratch, (_row_count(chain) + layer * group) * PITCH)
         weights = base + chain.layers[layer, WEIGHTS] * _WORD
         bias = base + chain.layers[layer, BIASES] * _WORD
         outputs, inputs = chain.layers[layer, OUTPUTS], chain.layers[layer, INPUTS]
@@ -138,15 +139,15 @@ def chain_pixels(chain, planes, trunk, straight, span):
         )  # fmt: skip
         _hidden(chain, tables, scratch, count, group, whole)
         spare = _row_count(chain) + count * group
-        _dense(chain, count, tables[0], address(scratch, spare * TILE), whole)
+        _dense(chain, count, tables[0], address(scratch, spare * PITCH), whole)
         for c in range(chain.layers[count, OUTPUTS]):
             target = c * span.size + p
-            copy_row((straight, target), (scratch, (spare + c) * TILE), length)
+            copy_row((straight, target), (scratch, (spare + c) * PITCH), length)
         if count:
             first = _row_count(chain) + (count - 1) * group
             for c in range(chain.layers[count - 1, OUTPUTS]):
                 target = c * span.size + p
-                copy_row((trunk, target), (scratch, (first + c) * TILE), length)
+                copy_row((trunk, target), (scratch, (first + c) * PITCH), length)
 
 
 @njit_float
@@ -154,7 +155,7 @@ def _load_gradients(back, values, span, p, rows, limits, scratch, row, length, w
     """Gradients of outputs into rows of scratch, 0 where the clamped value is at a limit."""
     for c in range(rows):
         place = np.uint64(c * span.size + p)
-        target = np.uint64((row + c) * TILE)
+        target = np.uint64((row + c) * PITCH)
         for j in range(length):
             k = np.uint64(j)
             value = values[place + k]
@@ -176,7 +177,7 @@ def _layers_back(chain, tables, backs, sums, scratch, group, length):
         add_weight_gradients(backs, outputs, tables[layer], inputs + 1, place, length)
         if layer == 0:
             return
-        target = address(scratch, (spare + (layer & 1) * group) * TILE)
+        target = address(scratch, (spare + (layer & 1) * group) * PITCH)
         _dense(chain, count + 1 + layer, backs, target, length)
         low, high = chain.limits[layer - 1, 0], chain.limits[layer - 1, 1]
         mask_rows(target, tables[layer, 0], _ROW, inputs, length, low, high)
@@ -218,24 +219,24 @@ def chain_pixels_back(
             whole,
         )  # fmt: skip
         for c in range(outputs):
-            straights[c] = address(scratch, (straight_row + c) * TILE)
+            straights[c] = address(scratch, (straight_row + c) * PITCH)
         if count:
             _load_gradients(
                 trunk_back, trunk, span, p, own, chain.limits[count - 1], scratch, first, length,
                 whole,
             )  # fmt: skip
             for c in range(own):
-                backs[c] = address(scratch, (first + c) * TILE)
+                backs[c] = address(scratch, (first + c) * PITCH)
             _layers_back(chain, tables, backs, sums, scratch, group, whole)
         for c in range(outputs):
             backs[(chain.layers[0, OUTPUTS] if count else 0) + c] = straights[c]
         tables[0, chain.straight] = address(scratch, 0)
         place = address(sums, chain.layers[count, GRADIENTS])
         add_weight_gradients(straights, outputs, tables[0], chain.straight + 1, place, whole)
-        _dense(chain, 2 * count + 1, backs, address(scratch, last * TILE), whole)
+        _dense(chain, 2 * count + 1, backs, address(scratch, last * PITCH), whole)
         for c in range(chain.inputs):
             target = c * span.size + p
-            copy_row((planes_back, target), (scratch, (last + c) * TILE), length)
+            copy_row((planes_back, target), (scratch, (last + c) * PITCH), length)
     _fold(chain, sums, gradients)
 
 

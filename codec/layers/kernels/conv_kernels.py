@@ -9,6 +9,7 @@ import numpy as np
 from codec.jit import njit_float
 from codec.layers.kernels.tiles import (
     INFINITE,
+    PITCH,
     TILE,
     TILE_STEP,
     add_weight_gradients,
@@ -20,7 +21,7 @@ from codec.layers.kernels.tiles import (
 )
 from codec.layers.kernels.vectors import FLOAT_BYTES, address
 
-_ROW = np.int64(TILE * FLOAT_BYTES)
+_ROW = np.int64(PITCH * FLOAT_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
 _ZERO = np.float32(0.0)
 
@@ -95,7 +96,7 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
     _, outputs, height, width = out.shape
     per_group, taps = outputs // form.groups, 0
     table = np.zeros(padded.shape[1] * form.time * form.space**2, np.int64)
-    scratch = np.zeros(padded_outputs(per_group) * TILE, np.float32)
+    scratch = np.zeros(padded_outputs(per_group) * PITCH, np.float32)
     target, flat = address(scratch, 0), out.ravel()
     low, high = np.float32(form.low), np.float32(form.high)
     for y in range(y0, y1):
@@ -111,7 +112,7 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
                 )
                 for o in range(per_group):
                     line = ((t * outputs + g * per_group + o) * height + y) * width + x
-                    copy_row((flat, line), (scratch, o * TILE), length)
+                    copy_row((flat, line), (scratch, o * PITCH), length)
                 for f in range(taps):
                     table[f] += TILE * _WORD
 
@@ -141,7 +142,7 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
     ones = np.ones(TILE, np.float32)
     size = round_up(per_group, 4) * round_up(count + 1, 3)
     sums = np.zeros(form.groups * size * TILE_STEP, np.float32)
-    tails = np.zeros(per_group * TILE, np.float32)
+    tails = np.zeros(per_group * PITCH, np.float32)
     flat = masked.ravel()
     for y in range(y0, y1):
         for g in range(form.groups):
@@ -152,10 +153,10 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
                 for o in range(per_group):
                     line = ((t * outputs + g * per_group + o) * height + y) * stride + margin + x
                     # Columns behind the last one are of the margin: zero, if it is wide enough.
-                    copy_row((tails, o * TILE), (flat, line), length)
+                    copy_row((tails, o * PITCH), (flat, line), length)
                     for j in range(length, round_up(length, TILE_STEP)):
-                        tails[o * TILE + j] = _ZERO
-                    backs[o] = address(tails, o * TILE)
+                        tails[o * PITCH + j] = _ZERO
+                    backs[o] = address(tails, o * PITCH)
                 place = address(sums, g * size * (TILE_STEP // 2))
                 whole = round_up(length, TILE_STEP)
                 add_weight_gradients(backs, per_group, table, taps + 1, place, whole)
@@ -182,7 +183,7 @@ def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
     reach = form.space - 1
     taps = sources.size * per_group * form.space**2
     table = np.zeros(taps, np.int64)
-    scratch, flat = np.zeros(rows * TILE, np.float32), out.ravel()
+    scratch, flat = np.zeros(rows * PITCH, np.float32), out.ravel()
     for y in range(y0, y1):
         for g in range(form.groups):
             f = 0
@@ -206,6 +207,6 @@ def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
                 )  # fmt: skip
                 for c in range(channels):
                     line = ((g * channels + c) * out.shape[1] + y) * width + x
-                    copy_row((flat, line), (scratch, c * TILE), length)
+                    copy_row((flat, line), (scratch, c * PITCH), length)
                 for i in range(taps):
                     table[i] += TILE * _WORD

@@ -33,6 +33,7 @@ from codec.layers.kernels.rate_layout import (
 )
 from codec.layers.kernels.tiles import (
     INFINITE,
+    PITCH,
     TILE,
     TILE_STEP,
     add_row,
@@ -48,14 +49,14 @@ from codec.layers.kernels.vectors import FLOAT_BYTES, address
 
 F32 = np.float32
 _UP, _SIDE = CONTEXT_REACH_UP, CONTEXT_REACH_SIDE
-_ROW = np.int64(TILE * FLOAT_BYTES)
+_ROW = np.int64(PITCH * FLOAT_BYTES)
 _ACT_LIMIT = F32(CONTEXT_ACT_MAX / (1 << CONTEXT_FRAC))
 _MU_LIMIT = F32(LATENT_MAX)
 _LOWEST, _HIGHEST, _OFFSET = F32(LOG_SCALE_MIN), F32(LOG_SCALE_MAX), F32(LOG_SCALE_OFFSET)
 _MIN_MASS = F32(2.0**-16)
 _BITS_PER_NAT = F32(1 / np.log(2))
 _ZERO, _HALF, _ONE = F32(0.0), F32(0.5), F32(1.0)
-_BACK, _VALUE = 3 * TILE, 5 * TILE
+_BACK, _VALUE = 3 * PITCH, 5 * PITCH
 
 # Columns of Network.layers.
 WEIGHTS = 0  # where packed weights begin
@@ -81,7 +82,7 @@ class Network(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Numbers of the rows of scratch, TILE floats each.
+    """Numbers of the rows of scratch, PITCH floats each.
 
     From `outputs` on there are location, log-scale and one row that fills up, at _BACK the gradients
     of the two, at _VALUE the latents and then their own gradients. `hidden` and `gradient` hold one
@@ -117,7 +118,7 @@ def _point_at_inputs(inputs, network, store, place, stride, scratch, rows, has_f
         inputs[k] = address(store, place + network.contexts[k, 0] * stride + network.contexts[k, 1])
     for f in range(network.width - count):
         row = rows.features + f if has_features else rows.zeros
-        inputs[count + f] = address(scratch, row * TILE)
+        inputs[count + f] = address(scratch, row * PITCH)
 
 
 @njit_float
@@ -125,7 +126,7 @@ def _spread_features(features, strip, y, x, length, scratch, rows, count):
     """Features of row y from column x on, each at the two columns that it serves."""
     for f in range(count):
         line = strip[FEATURES] + f * strip[FEATURE_SIZE] + (y >> 1) * strip[FEATURE_WIDTH]
-        target, source = np.uint64((rows.features + f) * TILE), np.uint64(line + (x >> 1))
+        target, source = np.uint64((rows.features + f) * PITCH), np.uint64(line + (x >> 1))
         for j in range((length + 1) >> 1):
             value = features[source + np.uint64(j)]
             scratch[target + np.uint64(2 * j)] = value
@@ -140,7 +141,7 @@ def _forward(network, inputs, tables, scratch, rows, length):
     for i in range(width):
         tables[0, i] = inputs[i]
     for layer in range(hidden):
-        target = address(scratch, (rows.hidden + layer * rows.group) * TILE)
+        target = address(scratch, (rows.hidden + layer * rows.group) * PITCH)
         weights = base + layers[layer, WEIGHTS] * FLOAT_BYTES
         bias = base + layers[layer, BIASES] * FLOAT_BYTES
         weighted_sums(
@@ -153,7 +154,7 @@ def _forward(network, inputs, tables, scratch, rows, length):
             tables[hidden, width + i] = inputs[i]
     weights = base + layers[hidden, WEIGHTS] * FLOAT_BYTES
     bias = base + layers[hidden, BIASES] * FLOAT_BYTES
-    target, count = address(scratch, rows.outputs * TILE), layers[hidden, INPUTS]
+    target, count = address(scratch, rows.outputs * PITCH), layers[hidden, INPUTS]
     weighted_sums(
         tables[hidden], count, weights, bias, 2, target, _ROW, length, -INFINITE, INFINITE
     )
@@ -165,7 +166,7 @@ def _bits(store, place, outputs, length):
     total = _ZERO
     for j in range(length):
         mu = min(max(outputs[j], -_MU_LIMIT), _MU_LIMIT)
-        log_scale = min(max(outputs[TILE + j] + _OFFSET, _LOWEST), _HIGHEST)
+        log_scale = min(max(outputs[PITCH + j] + _OFFSET, _LOWEST), _HIGHEST)
         inverse = exp(-log_scale)
         distance = abs(store[np.uint64(place + j)] - mu)
         is_outside = distance >= _HALF
@@ -189,7 +190,7 @@ def _bits_and_gradients(store, place, tile, length):
         tile[_VALUE + j] = store[np.uint64(place + j)]
     total = _ZERO
     for j in range(length):
-        raw_mu, raw_scale = tile[j], tile[TILE + j] + _OFFSET
+        raw_mu, raw_scale = tile[j], tile[PITCH + j] + _OFFSET
         mu = min(max(raw_mu, -_MU_LIMIT), _MU_LIMIT)
         log_scale = min(max(raw_scale, _LOWEST), _HIGHEST)
         inverse = exp(-log_scale)
@@ -211,11 +212,11 @@ def _bits_and_gradients(store, place, tile, length):
         tile[_VALUE + j] = slope
         tile[_BACK + j] = -slope if abs(raw_mu) < _MU_LIMIT else _ZERO
         is_inside = (raw_scale > _LOWEST) & (raw_scale < _HIGHEST)
-        tile[_BACK + TILE + j] = -scale * inverse * by_inverse if is_inside else _ZERO
+        tile[_BACK + PITCH + j] = -scale * inverse * by_inverse if is_inside else _ZERO
     for j in range(length, round_up(length, TILE_STEP)):
         tile[_VALUE + j] = _ZERO
         tile[_BACK + j] = _ZERO
-        tile[_BACK + TILE + j] = _ZERO
+        tile[_BACK + PITCH + j] = _ZERO
     return total
 
 
@@ -224,10 +225,10 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
     """Gradients of weights are added to `sums`; gives the first row of the inputs' gradients."""
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
     base, layers = address(network.weights, 0), network.layers
-    ones = address(scratch, rows.ones * TILE)
-    spare = address(scratch, rows.gradient * TILE)
+    ones = address(scratch, rows.ones * PITCH)
+    spare = address(scratch, rows.gradient * PITCH)
     other = spare + rows.group * _ROW
-    outputs = address(scratch, rows.outputs * TILE + _BACK)
+    outputs = address(scratch, rows.outputs * PITCH + _BACK)
     backs[0], backs[1] = outputs, outputs + _ROW
     place, count = address(sums, layers[hidden, GRADIENTS]), 2
     for layer in range(hidden, -1, -1):
@@ -245,7 +246,7 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
             -INFINITE, INFINITE,
         )  # fmt: skip
         if layer:
-            values = address(scratch, (rows.hidden + (layer - 1) * rows.group) * TILE)
+            values = address(scratch, (rows.hidden + (layer - 1) * rows.group) * PITCH)
             mask_rows(spare, values, _ROW, width, length, _ZERO, _ACT_LIMIT)
         for i in range(width):
             backs[i] = spare + i * _ROW
@@ -259,14 +260,14 @@ def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_b
     stride, contexts = strip[STRIDE], network.contexts
     line = (y - strip[FIRST_ROW] + _UP) * stride + _SIDE + x
     whole = round_up(length, TILE_STEP)
-    add_row(address(own, line), address(scratch, rows.outputs * TILE + _VALUE), whole)
+    add_row(address(own, line), address(scratch, rows.outputs * PITCH + _VALUE), whole)
     for k in range(contexts.shape[0]):
         target = line + contexts[k, 0] * stride + contexts[k, 1]
-        add_row(address(own, target), address(scratch, (first + k) * TILE), whole)
+        add_row(address(own, target), address(scratch, (first + k) * PITCH), whole)
     if strip[FEATURES] < 0:
         return
     for f in range(network.width - contexts.shape[0]):
-        source = np.uint64((first + contexts.shape[0] + f) * TILE)
+        source = np.uint64((first + contexts.shape[0] + f) * PITCH)
         target = strip[FEATURES] + f * strip[FEATURE_SIZE] + (x >> 1)
         target = np.uint64(target + (y >> 1) * strip[FEATURE_WIDTH])
         for j in range(length >> 1):
@@ -279,8 +280,8 @@ def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_b
 
 @njit_float
 def _new_scratch(rows):
-    scratch = np.zeros(rows.count * TILE, np.float32)
-    scratch[rows.ones * TILE : (rows.ones + 1) * TILE] = _ONE
+    scratch = np.zeros(rows.count * PITCH, np.float32)
+    scratch[rows.ones * PITCH : (rows.ones + 1) * PITCH] = _ONE
     return scratch
 
 
@@ -307,7 +308,7 @@ def rate_strips(strips, store, features, network):
                     strip[FEATURES] >= 0,
                 )  # fmt: skip
                 _forward(network, inputs, tables, scratch, rows, whole)
-                total += _bits(store, place, scratch[rows.outputs * TILE :], length)
+                total += _bits(store, place, scratch[rows.outputs * PITCH :], length)
     return total
 
 
@@ -346,7 +347,7 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
                     inputs, network, store, place, stride, scratch, rows, strip[FEATURES] >= 0
                 )
                 _forward(network, inputs, tables, scratch, rows, whole)
-                total += _bits_and_gradients(store, place, scratch[rows.outputs * TILE :], length)
+                total += _bits_and_gradients(store, place, scratch[rows.outputs * PITCH :], length)
                 first = _backward(network, tables, backs, sums, scratch, rows, whole)
                 _scatter(network, strip, y, x, length, scratch, first, rows, own, features_back)
         start = strip[START] + (top + _UP) * stride

@@ -27,6 +27,8 @@ from codec.layers.kernels.vectors import (
 
 TILE_STEP = 2 * LANES  # pixels that the inner loop takes at once
 TILE = 256  # most pixels of a tile: its rows stay in the caches next to the processor
+# Floats from row to row of scratch. Rows a power of two apart would share few sets of the cache.
+PITCH = TILE + 16
 # Layers are computed in blocks of six outputs, which with two vectors each fill the registers of
 # AVX; one block of three may come last.
 BLOCK = 6

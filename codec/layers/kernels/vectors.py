@@ -150,6 +150,9 @@ def where_inside(typing_context, probe, low, high, values):
         value, least, most, kept = arguments
         above = builder.fcmp_ordered(">", value, least)
         inside = builder.and_(above, builder.fcmp_ordered("<", value, most))
-        return builder.select(inside, kept, ir.Constant(_FLOATS, [0.0] * LANES))
+        one, zero = (ir.Constant(_FLOATS, [number] * LANES) for number in (1.0, 0.0))
+        # A selection would be joined with a store to a masked store, which some processors take
+        # ten times as long for.
+        return builder.fmul(builder.select(inside, one, zero), kept)
 
     return vector(vector, vector, vector, vector), generate
