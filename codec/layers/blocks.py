@@ -102,14 +102,16 @@ class TemporalAdaptive(nn.Module):
 
     def forward_with(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """The block with `tensors` (keys and shapes of `tensors()`) in place of its own."""
-        return apply_adaptive(
-            x,
-            **tensors,
-            period=self.period,
-            demod=self.conv.demod,
-            residual=self.residual,
-            relu=self.relu,
-        )
+        return apply_adaptive(x, **tensors, **self.options())
+
+    def options(self) -> dict[str, int | bool]:
+        """What `apply_adaptive` must know beside the tensors."""
+        return {
+            "period": self.period,
+            "demod": self.conv.demod,
+            "residual": self.residual,
+            "relu": self.relu,
+        }
 
 
 class TemporalCK(nn.Module):
@@ -231,14 +233,16 @@ class TemporalConv(nn.Module):
 
     def forward_with(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """The block with `tensors` (keys and shapes of `tensors()`) in place of its own."""
-        return apply_conv(
-            x,
-            **tensors,
-            dilation=self.conv.dilation[0],
-            groups=self.conv.groups,
-            residual=self.residual,
-            relu=self.relu,
-        )
+        return apply_conv(x, **tensors, **self.options())
+
+    def options(self) -> dict[str, int | bool]:
+        """What `apply_conv` must know beside the tensors."""
+        return {
+            "dilation": self.conv.dilation[0],
+            "groups": self.conv.groups,
+            "residual": self.residual,
+            "relu": self.relu,
+        }
 
 
 def _check_skip(dim: int, dim_out: int, *, residual: bool) -> None:

@@ -60,13 +60,13 @@ def apply_adaptive(
             weight = weight * demodulation(weight, unmodulated, eps=eps)[:, None, None, None, None]
         out = conv_over_taps(taps, weight)
     else:
-        scale, member = _scales(code_map, codes, num_frames=x.shape[0], period=period)
+        scale, member = code_scales(code_map, codes, num_frames=x.shape[0], period=period)
         per_frame = (member @ scale)[:, :, None, None]
         out = conv_over_taps((frames * per_frame for frames in taps), weight)
         if demod:
             out = out * (member @ demodulation(weight, scale, eps=eps))[:, :, None, None]
     out = out + bias[:, None, None]
-    return _finish(out, x, gate=gate, residual=residual, relu=relu)
+    return finish(out.relu() if relu else out, x, gate=gate, residual=residual)
 
 
 def apply_ck(x: Tensor, taps: Tensor, *, first_lag: int | None = None) -> Tensor:
@@ -123,7 +123,7 @@ def apply_conv(
     _check_features(x, weight.shape[1] * groups)
     taps = _tap_frames(x, weight.shape[2:4], dilation=dilation)
     out = conv_over_taps(taps, weight, dilation=dilation, groups=groups) + bias[:, None, None]
-    return _finish(out, x, gate=gate, residual=residual, relu=relu)
+    return finish(out.relu() if relu else out, x, gate=gate, residual=residual)
 
 
 def _check_features(x: Tensor, channels: int) -> None:
@@ -144,10 +144,14 @@ def _tap_frames(x: Tensor, kernel: torch.Size, *, dilation: int = 1) -> Iterator
         yield padded[tap * dilation : tap * dilation + x.shape[0]]
 
 
-def _scales(
+def code_scales(
     code_map: Tensor, codes: Tensor, *, num_frames: int, period: int
 ) -> tuple[Tensor, Tensor]:
-    """1 + m of each code, (n + 1, in), and each frame's code, (T, n + 1) of zeros and ones."""
+    """1 + m of each code, (n + 1, in), and each frame's code, (T, n + 1) of zeros and ones.
+
+    Raises:
+        UsageError: fewer codes than the frames need.
+    """
     num_codes = -(-num_frames // period)
     if num_codes > codes.shape[0] + 1:
         raise UsageError(
@@ -160,9 +164,8 @@ def _scales(
     return used @ code_map.T + 1, member.to(codes.dtype)
 
 
-def _finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool, relu: bool) -> Tensor:
-    if relu:
-        out = out.relu()
+def finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool) -> Tensor:
+    """The gain of each output channel, (out,), and the skip around a layer, where it has them."""
     if gate is not None:
         out = out * gate[:, None, None]
     return out + x if residual else out

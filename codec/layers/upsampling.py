@@ -6,12 +6,23 @@ matrix product, which is faster here than convolutions of single planes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from codec.arch.network import UP_DEFAULT_Q8
+
+
+class Level(NamedTuple):
+    """One level of a descent: its size, and the number of latent grids that join there."""
+
+    level: int
+    height: int
+    width: int
+    num_joining: int
 
 
 def default_half_kernel(num_taps: int) -> Tensor:
@@ -102,6 +113,30 @@ class Upsampling(nn.Module):
         rows = filter_basis(half.numel(), latent.shape[1], latent.device)
         columns = filter_basis(half.numel(), latent.shape[2], latent.device)
         return apply_separable(latent, half, rows, columns).unsqueeze(1)
+
+    def descend(
+        self, block: Tensor | None, levels: Sequence[Level], latents: Sequence[Tensor]
+    ) -> Tensor:
+        """Bring a block of features down some levels, joined by latents on the way.
+
+        Args:
+            block: (S, C, h, w) at the level above the first of `levels`, or None: then it begins
+                where the first latents join.
+            levels: coarse to fine.
+            latents: (S, h, w) of the grids that join, level by level.
+
+        Returns:
+            (S, C + joined, height, width) of the last level.
+        """
+        waiting = iter(latents)
+        for level, height, width, num_joining in levels:
+            if block is not None:
+                block = self.interpolate(block, level, height, width)
+            for _ in range(num_joining):
+                new = self.join(next(waiting), level)
+                block = new if block is None else torch.cat([block, new], dim=1)
+        assert block is not None
+        return block
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters by their names in the stream."""

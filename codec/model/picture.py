@@ -19,7 +19,7 @@ from codec.arch import (
     up_stages,
 )
 from codec.layers import Synthesis, TemporalAdaptive, TemporalCK, TemporalConv
-from codec.layers.upsampling import Upsampling
+from codec.layers.upsampling import Level, Upsampling
 
 Blocks = dict[int, Tensor]
 
@@ -98,24 +98,43 @@ class PictureModel(nn.Module):
 
     def features(self, latents: Sequence[Tensor]) -> Tensor:
         """(S, h, w) latents of every grid -> (T, C, H, W) features, before the noise planes."""
-        arch, blocks = self.arch, Blocks()
-        for level in range(arch.max_level, -1, -1):
-            height, width = -(-self.height >> level), -(-self.width >> level)
-            if level < arch.max_level:
-                blocks = {
-                    stride: self.upsampling.interpolate(block, level, height, width)
-                    for stride, block in blocks.items()
-                }
-            for grid, latent in zip(arch.grids, latents, strict=True):
-                if grid.level == level and not grid.hyper:
-                    new = self.upsampling.join(latent, level)
-                    old = blocks.get(grid.time_stride)
-                    blocks[grid.time_stride] = new if old is None else torch.cat([old, new], dim=1)
-            for index in temporal_at(arch, level):
+        arch, blocks, above = self.arch, Blocks(), self.arch.max_level + 1
+        for last in sorted({layer.level for layer in arch.temporal} | {0}, reverse=True):
+            levels = range(above - 1, last - 1, -1)
+            joining = {grid.time_stride for grid in arch.latent_grids if grid.level in levels}
+            blocks = {
+                stride: self._descend(blocks.get(stride), *self._joining(stride, levels, latents))
+                for stride in {*blocks, *joining}
+            }
+            for index in temporal_at(arch, last):
                 x = stack_frames(blocks, self.num_frames)
                 limit = self.numerics.feature_limit
-                blocks = {1: F.hardtanh(self.temporal[index](x), -limit, limit)}
+                blocks = {1: F.hardtanh(self._run_temporal(index, x), -limit, limit)}
+            above = last
         return stack_frames(blocks, self.num_frames)
+
+    def _joining(
+        self, stride: int, levels: range, latents: Sequence[Tensor]
+    ) -> tuple[list[Level], list[Tensor]]:
+        """The levels of a descent, and the latents of this time stride that join there."""
+        grids = list(zip(self.arch.grids, latents, strict=True))
+        steps, joining = [], []
+        for level in levels:
+            own = [
+                x for g, x in grids if (g.level, g.time_stride, g.hyper) == (level, stride, False)
+            ]
+            size = (-(-self.height >> level), -(-self.width >> level))
+            steps.append(Level(level, *size, len(own)))
+            joining += own
+        return steps, joining
+
+    def _descend(
+        self, block: Tensor | None, levels: Sequence[Level], latents: Sequence[Tensor]
+    ) -> Tensor:
+        return self.upsampling.descend(block, levels, latents)
+
+    def _run_temporal(self, index: int, x: Tensor) -> Tensor:
+        return self.temporal[index](x)
 
     def synthesise(self, features: Tensor) -> Tensor:
         """(T, inputs, H, W) features (and noise planes) -> (T, channels, H, W), about [0, 1]."""

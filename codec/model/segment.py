@@ -15,6 +15,9 @@ from codec.model.picture import PictureModel, latent_shapes
 class SegmentModel(nn.Module):
     """Networks of one segment of `num_frames` frames of `height` x `width` samples."""
 
+    entropy_model = EntropyModel
+    picture_model = PictureModel
+
     def __init__(
         self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int
     ) -> None:
@@ -22,8 +25,8 @@ class SegmentModel(nn.Module):
         self.arch = arch
         shape = {"num_frames": num_frames, "height": height, "width": width}
         self.shapes = latent_shapes(arch, **shape)
-        self.entropy = EntropyModel(arch, **shape)
-        self.picture = PictureModel(arch, numerics=numerics, **shape)
+        self.entropy = self.entropy_model(arch, **shape)
+        self.picture = self.picture_model(arch, numerics=numerics, **shape)
 
     def zero_latents(self, device: torch.device) -> list[nn.Parameter]:
         """Latents before training: zeros, (S, h, w) for each grid in coding order."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from pytorch_optimizer import SOAP
 from torch import Tensor, nn
+
+from codec.training.backend import LatentAdam
 
 GRADIENT_CLIP = 0.1
 # Gradients of a mean error shrink with the number of pixels; Adam's usual 1e-8 would damp them.
@@ -21,6 +22,7 @@ class Optimizers:
         networks: Sequence[nn.Parameter],
         latents: Sequence[Tensor],
         *,
+        latent_adam: LatentAdam,
         latent_betas: tuple[float, float],
         precondition_every: int,
     ) -> None:
@@ -35,7 +37,7 @@ class Optimizers:
             precondition_1d=False,
         )
         self.latent_optimizer = (
-            torch.optim.Adam(latents, betas=latent_betas, eps=LATENT_EPS) if latents else None
+            latent_adam(latents, betas=latent_betas, eps=LATENT_EPS) if latents else None
         )
 
     def step(self, loss: Tensor, *, network_lr: float, latent_lr: float) -> None:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from codec.arch import Architecture, Numerics
 from codec.arch.presets import Recipe
-from codec.layers.quantizers import hard_round, noisy_softround
+from codec.layers.quantizers import hard_round
 from codec.media.frames import Frame, PixelFormat
 from codec.model.segment import SegmentModel
-from codec.training.loss import Distortion
+from codec.training.backend import Backend, backend_for
+from codec.training.loss import error_planes
 from codec.training.optimizers import Optimizers
 from codec.training.schedule import Phases, cosine, linear, plan_steps, warmup_noise
 
@@ -83,9 +84,10 @@ class Task:
 class Trainer:
     """Runs the phases of one task; `on_step` hears of every step with the last checked cost."""
 
-    def __init__(self, task: Task, on_step: OnStep) -> None:
+    def __init__(self, task: Task, on_step: OnStep, *, backend: Backend | None = None) -> None:
         self.task, self.on_step = task, on_step
-        self.distortion = Distortion(task.frames, task.format, task.device)
+        self.backend = backend_for(task.device) if backend is None else backend
+        self.planes = error_planes(task.frames, task.format, task.device)
         self.generator = torch.Generator(device=task.device).manual_seed(task.seed)
         self.step, self.total = 0, 0
         self.last = Cost.unknown()
@@ -104,7 +106,7 @@ class Trainer:
         with torch.no_grad():
             rounded = [hard_round(latent) for latent in latents]
             channels, bits = model(rounded, self.task.noise)
-            distortion = float(self.distortion(channels.clamp(0, 1)))
+            distortion = float(self.backend.squared_error(channels.clamp(0, 1), self.planes))
         bpp = float(bits) / self.task.num_pixels
         j = distortion + self.task.rd_lambda * bpp
         return Cost(distortion, bpp, j) if math.isfinite(j) else Cost.unknown()
@@ -131,7 +133,7 @@ class Trainer:
         """A model with random networks and zero latents; `number` makes the seeds differ."""
         task = self.task
         torch.manual_seed(task.seed * 1000 + number)
-        model = SegmentModel(
+        model = self.backend.segment_model(
             task.arch,
             numerics=task.numerics,
             num_frames=len(task.frames),
@@ -195,7 +197,7 @@ class Trainer:
         for i in range(steps):
             channels, bits = state.model(rounded, self.task.noise)
             rate = bits / self.task.num_pixels
-            loss = self.distortion(channels) + self.task.rd_lambda * rate
+            loss = self._distortion(channels) + self.task.rd_lambda * rate
             lr = cosine(recipe.tail_lr, recipe.final_lr, i / steps)
             optimizers.step(loss, network_lr=lr, latent_lr=0.0)
             if _is_check(i, steps):
@@ -215,6 +217,7 @@ class Trainer:
         return Optimizers(
             state.model.trained_parameters(),
             latents,
+            latent_adam=self.backend.latent_adam,
             latent_betas=betas,
             precondition_every=precondition_every,
         )
@@ -222,17 +225,18 @@ class Trainer:
     def _loss(
         self, model: SegmentModel, parameters: Sequence[Tensor], temperature: float, noise: float
     ) -> Tensor:
-        gain, device = self.task.recipe.gain, self.task.device
-        latents = [
-            noisy_softround(
-                p * gain,
-                torch.randn(p.shape, generator=self.generator, device=device) * noise,
-                temperature,
-            )
-            for p in parameters
-        ]
+        latents = self.backend.noisy_rounding(
+            parameters,
+            gain=self.task.recipe.gain,
+            noise_std=noise,
+            temperature=temperature,
+            generator=self.generator,
+        )
         channels, bits = model(latents, self.task.noise)
-        return self.distortion(channels) + self.task.rd_lambda * bits / self.task.num_pixels
+        return self._distortion(channels) + self.task.rd_lambda * bits / self.task.num_pixels
+
+    def _distortion(self, channels: Tensor) -> Tensor:
+        return self.backend.squared_error(channels, self.planes)
 
     def _keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
         state.latents = [p.detach() * self.task.recipe.gain for p in parameters]

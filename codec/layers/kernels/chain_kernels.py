@@ -38,8 +38,8 @@ class Chain(NamedTuple):
 
     Rows of `layers` (2 count + 2, 5) int64: the layers and the parallel map forward, then what each
     layer from the second on sends back, in a row of its own; what goes back to the inputs is last,
-    from the first layer and the map together. `limits` (count, 2) are those that activations are held to. The parallel map reads the
-    first `straight` inputs. `tile` is how many pixels are computed at once.
+    from the first layer and the map together. `limits` (count, 2) hold the activations. The
+    parallel map reads the first `straight` inputs. `tile` is how many pixels are computed at once.
     """
 
     weights: np.ndarray
@@ -115,9 +115,7 @@ def _dense(chain, row, table, target, length):
     weights = base + chain.layers[row, WEIGHTS] * _WORD
     bias = base + chain.layers[row, BIASES] * _WORD
     outputs, inputs = chain.layers[row, OUTPUTS], chain.layers[row, INPUTS]
-    weighted_sums(
-        table, inputs, weights, bias, outputs, target, _ROW, length, -INFINITE, INFINITE
-    )
+    weighted_sums(table, inputs, weights, bias, outputs, target, _ROW, length, -INFINITE, INFINITE)
 
 
 @njit_float
@@ -245,7 +243,5 @@ def _fold(chain, sums, gradients):
     target = 0
     for layer in range(chain.limits.shape[0] + 1):
         outputs, inputs = chain.layers[layer, OUTPUTS], chain.layers[layer, INPUTS] + 1
-        fold_gradients(
-            sums[chain.layers[layer, GRADIENTS] :], outputs, inputs, gradients[target:]
-        )
+        fold_gradients(sums[chain.layers[layer, GRADIENTS] :], outputs, inputs, gradients[target:])
         target += outputs * inputs

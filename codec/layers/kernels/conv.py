@@ -81,9 +81,7 @@ class _Convolve(torch.autograd.Function):
 def _strips(frames: int, height: int, width: int) -> list[tuple[int, int, int]]:
     """(frame, first row, end) of strips of about equal size."""
     rows = max(1, _STRIP_PIXELS // width)
-    return [
-        (t, y, min(y + rows, height)) for t in range(frames) for y in range(0, height, rows)
-    ]
+    return [(t, y, min(y + rows, height)) for t in range(frames) for y in range(0, height, rows)]
 
 
 def _with_slack(shape: tuple[int, ...]) -> np.ndarray:

@@ -107,9 +107,7 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
             for x in range(0, width, TILE):
                 length = min(TILE, width - x)
                 whole = round_up(length, TILE_STEP)
-                weighted_sums(
-                    table, taps, weights, bias, per_group, target, _ROW, whole, low, high
-                )
+                weighted_sums(table, taps, weights, bias, per_group, target, _ROW, whole, low, high)
                 for o in range(per_group):
                     line = ((t * outputs + g * per_group + o) * height + y) * width + x
                     copy_row((flat, line), (scratch, o * PITCH), length)
@@ -174,7 +172,7 @@ def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
     Args:
         masked: (T, O, H, W + 2 margin), the gradients of the sums, zero in the margins.
         packed: for each group weights (channels, (source, output, row, column)).
-        sources: int64, the frames of `masked` that read this frame, one for each time tap that does.
+        sources: int64 frames of `masked` that read this frame, one for each time tap that does.
         zeros: a row of zeros as long as that of `masked` and a tile.
     """
     _, outputs, height, stride = masked.shape

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from codec.jit import njit_float, run_parallel
+from codec.layers.error import ErrorPlane
 
 _STRIP_SAMPLES = 1 << 15
 _ZERO, _HALF, _TWO = np.float32(0.0), np.float32(0.5), np.float32(2.0)
-
-
-class ErrorPlane(NamedTuple):
-    """What one channel is compared with.
-
-    `target` (T, h, w); `weight` multiplies the mean error of the plane; `mask` (T, h, w) multiplies
-    errors, or is None; `halvings` (0 or 1 each) say in which axes the target has half the samples.
-    """
-
-    target: Tensor
-    weight: float
-    mask: Tensor | None
-    halvings: tuple[int, int]
 
 
 @njit_float
@@ -100,15 +87,7 @@ def error_rows(values, target, mask, halvings, factor, y0, y1, back):
 
 
 def squared_error(channels: Tensor, planes: Sequence[ErrorPlane]) -> Tensor:
-    """Sum over channels of weight * mean of (box mean of samples - target)^2 * mask.
-
-    Args:
-        channels: float32 (T, C, H, W) on the CPU.
-        planes: one for each channel.
-
-    Returns:
-        A scalar.
-    """
+    """`layers.error.squared_error`, same arguments and result, float32 on the CPU."""
     return _SquaredError.apply(channels, tuple(planes))
 
 

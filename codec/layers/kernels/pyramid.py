@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +17,11 @@ from codec.layers.kernels.pyramid_kernels import (
     interpolate_plane,
     interpolate_plane_back,
 )
+from codec.layers.upsampling import Level
 
 # Which tap of the half kernel, outermost first, each tap of the even and the odd phase is.
 PHASES = np.array([[0, 2, 3, 1], [1, 3, 2, 0]])
 MIRRORED = np.array([0, 1, 2, 3, 2, 1, 0])
-
-
-class Level(NamedTuple):
-    """One level of a descent: its size, and the number of latent grids that join there."""
-
-    level: int
-    height: int
-    width: int
-    num_joining: int
 
 
 def descend(
@@ -39,10 +30,11 @@ def descend(
     latents: Sequence[Tensor],
     taps: Mapping[str, Tensor],
 ) -> Tensor:
-    """Bring a block of features down some levels; the fused form of `layers.upsampling.descend`.
+    """Bring a block of features down some levels; the fused form of `Upsampling.descend`.
 
     Args:
-        block: float32 (S, C, h, w) at the level above the first of `levels`, or None.
+        block: float32 (S, C, h, w) at the level above the first of `levels`, or None: then it
+            begins where the first latents join.
         levels: coarse to fine.
         latents: (S, h, w) of the grids that join, level by level.
         taps: half kernels by their names in the stream; a level without `pre` joins unfiltered.
@@ -50,6 +42,8 @@ def descend(
     Returns:
         (S, C + joined, height, width) of the last level.
     """
+    while block is None and not levels[0].num_joining:
+        levels = levels[1:]
     names = tuple(taps)
     start = () if block is None else (block,)
     return _Descend.apply(tuple(levels), len(start), names, *start, *latents, *taps.values())

@@ -49,7 +49,9 @@ class _LatentBits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, layout: RateLayout, names: tuple[str, ...], *inputs: Tensor) -> Tensor:  # type: ignore[override]
         ctx.layout, ctx.names = layout, names
-        bits, ctx.store_back, ctx.gradients = _evaluation(layout, names, inputs).bits_and_gradients()
+        bits, ctx.store_back, ctx.gradients = _evaluation(
+            layout, names, inputs
+        ).bits_and_gradients()
         return inputs[0].new_tensor(bits)
 
     @staticmethod
@@ -63,9 +65,7 @@ class _LatentBits(torch.autograd.Function):
         return None, None, *latents, *tensors
 
 
-def _evaluation(
-    layout: RateLayout, names: Sequence[str], inputs: Sequence[Tensor]
-) -> _Rate:
+def _evaluation(layout: RateLayout, names: Sequence[str], inputs: Sequence[Tensor]) -> _Rate:
     """`inputs` are the latents and then the tensors that `names` are the names of."""
     count, store = len(layout.places), layout.new_store()
     for place, latent in zip(layout.places, inputs[:count], strict=True):

@@ -84,9 +84,9 @@ class Network(NamedTuple):
 class Rows(NamedTuple):
     """Numbers of the rows of scratch, PITCH floats each.
 
-    From `outputs` on there are location, log-scale and one row that fills up, at _BACK the gradients
-    of the two, at _VALUE the latents and then their own gradients. `hidden` and `gradient` hold one
-    group of padded rows a layer.
+    From `outputs` on there are location, log-scale and one row that fills up, at _BACK the
+    gradients of the two, at _VALUE the latents and then their own gradients. `hidden` and
+    `gradient` hold one group of padded rows a layer.
     """
 
     ones: int
@@ -363,9 +363,7 @@ def _fold(network, sums, out):
     target = 0
     for layer in range(network.layers.shape[0] // 2):
         outputs, inputs = network.layers[layer, OUTPUTS], network.layers[layer, INPUTS] + 1
-        fold_gradients(
-            sums[network.layers[layer, GRADIENTS] :], outputs, inputs, out[target:]
-        )
+        fold_gradients(sums[network.layers[layer, GRADIENTS] :], outputs, inputs, out[target:])
         target += outputs * inputs
 
 

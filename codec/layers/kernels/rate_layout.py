@@ -107,14 +107,10 @@ def make_layout(
             plans.append(plan)
             base += places[index].slices * arch.ifce_features * int(np.prod(plan.shapes[0]))
     strips = _strips(arch, places, {plan.grid: plan for plan in plans})
-    return RateLayout(
-        arch, places, tuple(plans), strips, _jobs(strips), base + SLACK, contexts
-    )
+    return RateLayout(arch, places, tuple(plans), strips, _jobs(strips), base + SLACK, contexts)
 
 
-def _places(
-    arch: Architecture, num_frames: int, height: int, width: int
-) -> tuple[GridPlace, ...]:
+def _places(arch: Architecture, num_frames: int, height: int, width: int) -> tuple[GridPlace, ...]:
     places, base = [], 0
     for grid in arch.grids:
         h, w = grid_shape(grid, height, width)

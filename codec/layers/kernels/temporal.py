@@ -1,0 +1,67 @@
+"""Temporal convolutions of `layers.temporal` with their sums computed by fused kernels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from codec.layers.adaptive import demodulation
+from codec.layers.kernels.conv import convolve
+from codec.layers.temporal import code_scales, finish
+
+INFINITE = float("inf")
+
+
+def apply_adaptive(
+    x: Tensor,
+    *,
+    weight: Tensor,
+    bias: Tensor,
+    gate: Tensor | None = None,
+    code_map: Tensor | None = None,
+    codes: Tensor | None = None,
+    period: int = 0,
+    demod: bool = True,
+    residual: bool = False,
+    relu: bool = False,
+    eps: float = 1e-8,
+) -> Tensor:
+    """`layers.temporal.apply_adaptive`, same arguments and result, float32 on the CPU.
+
+    Each code makes a set of weights, as the decoder bakes them, and the kernel takes for a frame
+    the set of its code.
+    """
+    num_frames = x.shape[0]
+    if code_map is None or codes is None or period == 0:
+        scale, owner = weight.new_ones(1, weight.shape[1]), [0] * num_frames
+    else:
+        scale, _ = code_scales(code_map, codes, num_frames=num_frames, period=period)
+        owner = [t // period for t in range(num_frames)]
+    weights = weight * scale[:, None, :, None, None, None]
+    if demod:
+        weights = weights * demodulation(weight, scale, eps=eps)[:, :, None, None, None, None]
+    out = convolve(x, weights, bias, owner, limits=(0.0 if relu else -INFINITE, INFINITE))
+    return finish(out, x, gate=gate, residual=residual)
+
+
+def apply_conv(
+    x: Tensor,
+    *,
+    weight: Tensor,
+    bias: Tensor,
+    gate: Tensor | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    residual: bool = False,
+    relu: bool = False,
+) -> Tensor:
+    """`layers.temporal.apply_conv`, same arguments and result, float32 on the CPU."""
+    out = convolve(
+        x,
+        weight.unsqueeze(0),
+        bias,
+        [0] * x.shape[0],
+        dilation=dilation,
+        groups=groups,
+        limits=(0.0 if relu else -INFINITE, INFINITE),
+    )
+    return finish(out, x, gate=gate, residual=residual)

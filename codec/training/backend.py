@@ -1,0 +1,97 @@
+"""What a training step is computed with: PyTorch on any device, or fused kernels on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from codec.layers import error, quantizers
+from codec.layers.error import ErrorPlane
+from codec.layers.kernels import error as fused_error
+from codec.layers.kernels import latents as fused_latents
+from codec.model.fused import FusedSegmentModel
+from codec.model.segment import SegmentModel
+
+
+class NoisyRounding(Protocol):
+    """Latents in bins from parameters: softly rounded, with noise that the generator makes."""
+
+    def __call__(
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        gain: float,
+        noise_std: float,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> list[Tensor]: ...
+
+
+class LatentAdam(Protocol):
+    """Makes the optimizer of latents, with the interface of torch.optim.Adam."""
+
+    def __call__(
+        self, parameters: Sequence[Tensor], *, betas: tuple[float, float], eps: float
+    ) -> torch.optim.Optimizer | fused_latents.FusedAdam: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The parts of a step; those of two backends agree, but for the noise that they draw."""
+
+    name: str
+    segment_model: type[SegmentModel]
+    squared_error: Callable[[Tensor, Sequence[ErrorPlane]], Tensor]
+    noisy_rounding: NoisyRounding
+    latent_adam: LatentAdam
+
+
+def _plain_rounding(
+    parameters: Sequence[Tensor],
+    *,
+    gain: float,
+    noise_std: float,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    return [
+        quantizers.noisy_softround(
+            p * gain,
+            torch.randn(p.shape, generator=generator, device=p.device) * noise_std,
+            temperature,
+        )
+        for p in parameters
+    ]
+
+
+def _fused_rounding(
+    parameters: Sequence[Tensor],
+    *,
+    gain: float,
+    noise_std: float,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    seed = int(torch.randint(1 << 32, (), generator=generator))
+    return fused_latents.noisy_softround(
+        parameters, gain=gain, noise_std=noise_std, temperature=temperature, seed=seed
+    )
+
+
+PLAIN = Backend("plain", SegmentModel, error.squared_error, _plain_rounding, torch.optim.Adam)
+FUSED = Backend(
+    "fused",
+    FusedSegmentModel,
+    fused_error.squared_error,
+    _fused_rounding,
+    fused_latents.FusedAdam,
+)
+
+
+def backend_for(device: torch.device) -> Backend:
+    """Fused kernels on the CPU, PyTorch elsewhere."""
+    return FUSED if device.type == "cpu" else PLAIN
