@@ -17,6 +17,7 @@ from codec.layers.kernels.tiles import (
     TILE,
     TILE_STEP,
     add_weight_gradients,
+    aligned_zeros,
     copy_row,
     fold_gradients,
     mask_rows,
@@ -76,7 +77,7 @@ def _widest(chain):
 @njit_float
 def _new_scratch(chain):
     count, group = chain.limits.shape[0], _widest(chain)
-    scratch = np.zeros((_row_count(chain) + (count + 4) * group) * PITCH, np.float32)
+    scratch = aligned_zeros((_row_count(chain) + (count + 4) * group) * PITCH)
     scratch[:TILE] = np.float32(1.0)
     return scratch
 
@@ -196,7 +197,7 @@ def chain_pixels_back(
     scratch = _new_scratch(chain)
     tables = np.zeros((count + 1, group + 8), np.int64)
     backs, straights = np.zeros(2 * group + 8, np.int64), np.zeros(group + 8, np.int64)
-    sums = np.zeros(chain.num_gradients, np.float32)
+    sums = aligned_zeros(chain.num_gradients)
     free = np.array([-INFINITE, INFINITE], np.float32)
     first = _row_count(chain) + count * group
     last = first + 3 * group

@@ -13,6 +13,7 @@ from codec.layers.kernels.tiles import (
     TILE,
     TILE_STEP,
     add_weight_gradients,
+    aligned_zeros,
     copy_row,
     fold_gradients,
     padded_outputs,
@@ -96,7 +97,7 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
     _, outputs, height, width = out.shape
     per_group, taps = outputs // form.groups, 0
     table = np.zeros(padded.shape[1] * form.time * form.space**2, np.int64)
-    scratch = np.zeros(padded_outputs(per_group) * PITCH, np.float32)
+    scratch = aligned_zeros(padded_outputs(per_group) * PITCH)
     target, flat = address(scratch, 0), out.ravel()
     low, high = np.float32(form.low), np.float32(form.high)
     for y in range(y0, y1):
@@ -139,8 +140,8 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
     table, backs = np.zeros(count + 4, np.int64), np.zeros(per_group + 4, np.int64)
     ones = np.ones(TILE, np.float32)
     size = round_up(per_group, 4) * round_up(count + 1, 3)
-    sums = np.zeros(form.groups * size * TILE_STEP, np.float32)
-    tails = np.zeros(per_group * PITCH, np.float32)
+    sums = aligned_zeros(form.groups * size * TILE_STEP)
+    tails = aligned_zeros(per_group * PITCH)
     flat = masked.ravel()
     for y in range(y0, y1):
         for g in range(form.groups):
@@ -181,7 +182,7 @@ def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
     reach = form.space - 1
     taps = sources.size * per_group * form.space**2
     table = np.zeros(taps, np.int64)
-    scratch, flat = np.zeros(rows * PITCH, np.float32), out.ravel()
+    scratch, flat = aligned_zeros(rows * PITCH), out.ravel()
     for y in range(y0, y1):
         for g in range(form.groups):
             f = 0

@@ -38,6 +38,7 @@ from codec.layers.kernels.tiles import (
     TILE_STEP,
     add_row,
     add_weight_gradients,
+    aligned_zeros,
     fold_gradients,
     gradient_floats,
     mask_rows,
@@ -280,7 +281,7 @@ def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_b
 
 @njit_float
 def _new_scratch(rows):
-    scratch = np.zeros(rows.count * PITCH, np.float32)
+    scratch = aligned_zeros(rows.count * PITCH)
     scratch[rows.ones * PITCH : (rows.ones + 1) * PITCH] = _ONE
     return scratch
 
@@ -330,7 +331,7 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
     scratch = _new_scratch(rows)
     inputs, backs = np.zeros(width, np.int64), np.zeros(width + 8, np.int64)
     tables = np.zeros((hidden + 1, 2 * width + 4), np.int64)
-    sums = np.zeros(network.num_gradients, np.float32)
+    sums = aligned_zeros(network.num_gradients)
     num_features, total = width - network.contexts.shape[0], 0.0
     for s in range(strips.shape[0]):
         strip = strips[s]

@@ -16,6 +16,7 @@ from codec.layers.kernels.vectors import (
     LANES,
     VECTOR_BYTES,
     add,
+    address,
     clamp,
     load,
     load_splat,
@@ -41,6 +42,16 @@ INFINITE = np.float32(np.inf)
 _STEP_BYTES = np.int64(2 * VECTOR_BYTES)
 _VECTOR = np.int64(VECTOR_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
+_LINE_BYTES = 64
+_LINE = _LINE_BYTES // FLOAT_BYTES
+
+
+@njit
+def aligned_zeros(count):
+    """That many zeros from the start of a line of the cache on: no load crosses into the next."""
+    floats = np.zeros(count + _LINE, np.float32)
+    first = (-address(floats, 0) % _LINE_BYTES) // FLOAT_BYTES
+    return floats[first : first + count]
 
 
 @njit
@@ -223,7 +234,7 @@ def add_weight_gradients(gradients, outputs, inputs, num_inputs, sums, length):
             _twelve_products(gradients, o, inputs, i, row, num_inputs, length)
 
 
-@njit
+@njit(inline="always")
 def _twelve_products(gradients, o, inputs, i, sums, num_inputs, length):
     step = round_up(num_inputs, GRADIENT_INPUTS) * _VECTOR
     first, second, third, fourth = sums, sums + step, sums + 2 * step, sums + 3 * step
