@@ -22,6 +22,7 @@ from codec.layers.upsampling import Level
 # Which tap of the half kernel, outermost first, each tap of the even and the odd phase is.
 PHASES = np.array([[0, 2, 3, 1], [1, 3, 2, 0]])
 MIRRORED = np.array([0, 1, 2, 3, 2, 1, 0])
+_HALF_FILTER = 4
 
 
 def descend(
@@ -59,7 +60,8 @@ def _phases(half: np.ndarray) -> np.ndarray:
 
 
 def _filter(half: np.ndarray) -> np.ndarray:
-    return _padded_half(half, FILTER_TAPS // 2 + 1)[MIRRORED]
+    taps = _padded_half(half, _HALF_FILTER)[MIRRORED]
+    return np.append(taps, np.zeros(FILTER_TAPS - len(taps), np.float32))
 
 
 def _collect(gradient: np.ndarray, places: np.ndarray, count: int, taps: int) -> Tensor:
@@ -172,6 +174,6 @@ def _step_back(
         sums = up_sums.sum(axis=(0, 1, 2))
         gradients[f"up.{level.level}"] = _collect(sums, PHASES, PHASE_TAPS, len(up))
     if kernel is not None and joining:
-        sums, half = pre_sums.sum(axis=(0, 1, 2)), FILTER_TAPS // 2 + 1
-        gradients[f"pre.{level.level}"] = _collect(sums, MIRRORED, half, len(pre))
+        sums = pre_sums.sum(axis=(0, 1, 2))[: len(MIRRORED)]
+        gradients[f"pre.{level.level}"] = _collect(sums, MIRRORED, _HALF_FILTER, len(pre))
     return block_back, joining_back

@@ -7,9 +7,9 @@ import numpy as np
 from codec.jit import njit_float
 
 PHASE_TAPS = 4  # taps of one phase of the x2 kernel
-FILTER_TAPS = 7
+FILTER_TAPS = 8  # seven, and one that is zero
 _PHASE_MARGIN = 2
-_FILTER_REACH = FILTER_TAPS // 2
+_FILTER_REACH = 3
 _ZERO = np.float32(0.0)
 
 
@@ -17,18 +17,23 @@ _ZERO = np.float32(0.0)
 def _weigh_rows(rows, first, kernel, line, margin):
     """line = sum of kernel[i] * row first + i, rows outside replicated; edges replicated as well.
 
-    `rows` is (h, w), `line` has `margin` more floats at each side.
+    `rows` is (h, w), `line` has at least `margin` more floats at each side; the kernel has 4 or 8
+    taps.
     """
     height, width = rows.shape
     middle = line[margin : margin + width]
-    for i in range(kernel.size):
-        row, weight = rows[min(max(first + i, 0), height - 1)], kernel[i]
+    for i in range(0, kernel.size, PHASE_TAPS):
+        a = rows[min(max(first + i, 0), height - 1)]
+        b = rows[min(max(first + i + 1, 0), height - 1)]
+        c = rows[min(max(first + i + 2, 0), height - 1)]
+        d = rows[min(max(first + i + 3, 0), height - 1)]
+        p, q, r, s = kernel[i : i + PHASE_TAPS]
         if i == 0:
             for j in range(width):
-                middle[j] = weight * row[j]
+                middle[j] = p * a[j] + q * b[j] + r * c[j] + s * d[j]
         else:
             for j in range(width):
-                middle[j] += weight * row[j]
+                middle[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
     line[:margin] = middle[0]
     line[margin + width :] = middle[width - 1]
 
@@ -57,22 +62,39 @@ def _rows_back(gradient, rows, first, kernel, rows_back, sums):
 
 
 @njit_float
-def interpolate_plane(source, target, phases):
-    """target (H, W) = source (h, w) at twice the size; `phases` (2, 4): taps of even and odd."""
-    height, width = target.shape
-    line = np.empty(source.shape[1] + 2 * _PHASE_MARGIN + PHASE_TAPS, np.float32)
+def new_line(width):
+    """Scratch for a row of `width` source pixels, with margins, as `source_line` fills it."""
+    return np.empty(width + 2 * _PHASE_MARGIN + PHASE_TAPS, np.float32)
+
+
+@njit_float
+def source_line(source, y, phases, line):
+    """Weigh the rows of source (h, w) that row y of its double is made of."""
+    _weigh_rows(source, (y >> 1) - 2 + (y & 1), phases[y & 1], line, _PHASE_MARGIN)
+
+
+@njit_float
+def double_line(line, phases, out):
+    """A row of the double from what `source_line` made; `phases` (2, 4): even and odd columns."""
+    width = out.size
     a, b, c, d = phases[0]
     p, q, r, s = phases[1]
-    for y in range(height):
-        _weigh_rows(source, (y >> 1) - 2 + (y & 1), phases[y & 1], line, _PHASE_MARGIN)
-        out = target[y]
-        for j in range(width >> 1):
-            x0, x1, x2, x3, x4 = line[j], line[j + 1], line[j + 2], line[j + 3], line[j + 4]
-            out[2 * j] = a * x0 + b * x1 + c * x2 + d * x3
-            out[2 * j + 1] = p * x1 + q * x2 + r * x3 + s * x4
-        if width & 1:
-            j = width >> 1
-            out[2 * j] = a * line[j] + b * line[j + 1] + c * line[j + 2] + d * line[j + 3]
+    for j in range(width >> 1):
+        x0, x1, x2, x3, x4 = line[j], line[j + 1], line[j + 2], line[j + 3], line[j + 4]
+        out[2 * j] = a * x0 + b * x1 + c * x2 + d * x3
+        out[2 * j + 1] = p * x1 + q * x2 + r * x3 + s * x4
+    if width & 1:
+        j = width >> 1
+        out[2 * j] = a * line[j] + b * line[j + 1] + c * line[j + 2] + d * line[j + 3]
+
+
+@njit_float
+def interpolate_plane(source, target, phases):
+    """target (H, W) = source (h, w) at twice the size."""
+    line = new_line(source.shape[1])
+    for y in range(target.shape[0]):
+        source_line(source, y, phases, line)
+        double_line(line, phases, target[y])
 
 
 @njit_float
@@ -108,30 +130,46 @@ def _phase_products(evens, odds, line, width, sums):
 
 
 @njit_float
-def interpolate_plane_back(source, target_back, source_back, phases, across, down):
-    """Gradients behind `interpolate_plane`.
+def new_columns(width):
+    """Scratch (3, ...) for `double_row_back`: even columns, odd columns, gradients of a line."""
+    return np.zeros((3, width + 2 * PHASE_TAPS + 1), np.float32)
 
-    `source_back` (zeros) gets those of the source, `across` and `down` (2, 4) those of the taps
-    along rows and along columns.
+
+@njit_float
+def double_row_back(source, y, line, target_back, source_back, phases, columns, across, down):
+    """Gradients behind row y of the double of a plane.
+
+    Args:
+        source, source_back: (h, w), and its gradients, which are added to.
+        line: what `source_line` made of row y.
+        target_back: gradients of the row.
+        columns: scratch of `new_columns`.
+        across, down: (2, 4), gradients of the taps along rows and columns, which are added to.
     """
-    (height, width), source_width = target_back.shape, source.shape[1]
-    size = source_width + 2 * _PHASE_MARGIN
-    line, back = np.empty(size + PHASE_TAPS, np.float32), np.empty(size, np.float32)
-    evens = np.zeros(source_width + 2 * PHASE_TAPS + 1, np.float32)
-    odds = np.zeros(source_width + 2 * PHASE_TAPS + 1, np.float32)
+    width = source.shape[1]
+    evens, odds, back = columns[0], columns[1], columns[2]
+    _split_columns(target_back, evens, odds)
+    _phase_products(evens, odds, line, (target_back.size + 1) >> 1, across)
     a, b, c, d = phases[0]
     p, q, r, s = phases[1]
-    for y in range(height):
-        kernel, first = phases[y & 1], (y >> 1) - 2 + (y & 1)
-        _weigh_rows(source, first, kernel, line, _PHASE_MARGIN)
-        _split_columns(target_back[y], evens, odds)
-        _phase_products(evens, odds, line, (width + 1) >> 1, across)
-        for u in range(size):
-            even = a * evens[u + 4] + b * evens[u + 3] + c * evens[u + 2] + d * evens[u + 1]
-            odd = p * odds[u + 3] + q * odds[u + 2] + r * odds[u + 1] + s * odds[u]
-            back[u] = even + odd
-        middle = _fold_margins(back, _PHASE_MARGIN, source_width)
-        _rows_back(middle, source, first, kernel, source_back, down[y & 1])
+    for u in range(width + 2 * _PHASE_MARGIN):
+        even = a * evens[u + 4] + b * evens[u + 3] + c * evens[u + 2] + d * evens[u + 1]
+        odd = p * odds[u + 3] + q * odds[u + 2] + r * odds[u + 1] + s * odds[u]
+        back[u] = even + odd
+    middle = _fold_margins(back, _PHASE_MARGIN, width)
+    first = (y >> 1) - 2 + (y & 1)
+    _rows_back(middle, source, first, phases[y & 1], source_back, down[y & 1])
+
+
+@njit_float
+def interpolate_plane_back(source, target_back, source_back, phases, across, down):
+    """Gradients behind `interpolate_plane`; `source_back` (zeros) gets those of the source."""
+    line, columns = new_line(source.shape[1]), new_columns(source.shape[1])
+    for y in range(target_back.shape[0]):
+        source_line(source, y, phases, line)
+        double_row_back(
+            source, y, line, target_back[y], source_back, phases, columns, across, down
+        )
 
 
 @njit_float
@@ -139,7 +177,7 @@ def filter_plane(source, target, kernel):
     """target = source (h, w) under the separable filter of seven taps, edges replicated."""
     height, width = source.shape
     line = np.empty(width + 2 * _FILTER_REACH, np.float32)
-    a, b, c, d, e, f, g = kernel
+    a, b, c, d, e, f, g, _ = kernel
     for y in range(height):
         _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
         out = target[y]
@@ -150,8 +188,8 @@ def filter_plane(source, target, kernel):
 
 @njit_float
 def _filter_products(gradient, line, width, sums):
-    """sums (7,) += products of gradients with what the taps read; gradients begin at 6."""
-    row = gradient[FILTER_TAPS - 1 :]
+    """sums (8,) += products of gradients with what the taps read; gradients begin at 6."""
+    row = gradient[2 * _FILTER_REACH :]
     a = b = c = d = e = f = g = _ZERO
     for j in range(width):
         value = row[j]
@@ -168,12 +206,12 @@ def _filter_products(gradient, line, width, sums):
 
 @njit_float
 def filter_plane_back(source, target_back, source_back, kernel, across, down):
-    """Gradients behind `filter_plane`; `across` and `down` (7,) are those of the taps."""
+    """Gradients behind `filter_plane`; `across` and `down` (8,) are those of the taps."""
     height, width = source.shape
-    size, margin = width + 2 * _FILTER_REACH, FILTER_TAPS - 1
+    size, margin = width + 2 * _FILTER_REACH, 2 * _FILTER_REACH
     line, back = np.empty(size, np.float32), np.empty(size, np.float32)
     padded = np.zeros(width + 2 * margin, np.float32)
-    a, b, c, d, e, f, g = kernel
+    a, b, c, d, e, f, g, _ = kernel
     for y in range(height):
         _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
         padded[margin : margin + width] = target_back[y]
