@@ -14,7 +14,7 @@ from torch import Tensor
 from codec.arch import Architecture
 from codec.arch.network import CONTEXT_ORDER
 from codec.layers import TemporalAdaptive, TemporalCK
-from codec.layers.kernels.chain import Dense, chain
+from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
 from codec.layers.kernels.pyramid import descend
 from codec.layers.kernels.rate import latent_bits
@@ -23,7 +23,7 @@ from codec.layers.kernels.temporal import apply_adaptive, apply_conv
 from codec.layers.synthesis import SynthesisConv2d
 from codec.layers.upsampling import Level
 from codec.model.entropy import EntropyModel
-from codec.model.picture import PictureModel
+from codec.model.picture import PictureModel, block_order
 from codec.model.segment import SegmentModel
 
 
@@ -58,8 +58,36 @@ class FusedPictureModel(PictureModel):
         apply = apply_adaptive if isinstance(block, TemporalAdaptive) else apply_conv
         return apply(x, **block.tensors(), **block.options())
 
-    def synthesise(self, features: Tensor) -> Tensor:
-        """(T, inputs, H, W) features (and noise planes) -> (T, channels, H, W), about [0, 1]."""
+    def forward(self, latents: Sequence[Tensor], noise: Tensor | None = None) -> Tensor:
+        """Latents (and (T, C, H, W) noise planes) -> (T, channels, H, W) samples on [0, 1].
+
+        Unless a temporal layer works at full resolution, features stay at half of it: the first
+        layers of the synthesis double them row by row.
+        """
+        stack = _Stack(self.num_frames, (self.height, self.width))
+        if self._needs_whole_features():
+            features = self.features(latents)
+            whole = features if noise is None else torch.cat([features, noise], dim=1)
+            stack.add_plain(whole, 1)
+            return self._synthesise_stack(stack)
+        blocks = self._blocks_at(1, latents)
+        joining = {g.time_stride for g in self.arch.latent_grids if g.level == 0}
+        for stride in block_order({*blocks, *joining}):
+            if stride in blocks:
+                stack.add_doubled(blocks[stride], stride)
+            if stride in joining:
+                levels, own = self._joining(stride, range(1), latents)
+                stack.add_plain(self._descend(None, levels, own), stride)
+        if noise is not None:
+            stack.add_plain(noise, 1)
+        return self._synthesise_stack(stack)
+
+    def _needs_whole_features(self) -> bool:
+        arch = self.arch
+        is_temporal = any(layer.level == 0 for layer in arch.temporal)
+        return arch.max_level == 0 or is_temporal or arch.synthesis[0].kernel_space > 1
+
+    def _synthesise_stack(self, stack: _Stack) -> Tensor:
         limit = self.numerics.synth_limit
         convs = list(self.synthesis.main_branch)[::2]
         limits = [(0.0 if layer.relu else -limit, limit) for layer in self.arch.synthesis]
@@ -68,12 +96,62 @@ class FusedPictureModel(PictureModel):
             Dense(conv.weight[:, :, 0, 0], conv.bias, conv.kind == "residual", *limits[i])
             for i, conv in enumerate(convs[:count])
         ]
+        taps = self.upsampling.up["0"] if "0" in self.upsampling.up else torch.zeros(4)
         stabiliser = self.synthesis.stabiliser_branch
-        y, straight = chain(features, layers, (stabiliser.weight[:, :, 0, 0], stabiliser.bias))
-        frames = [0] * features.shape[0]
+        y, straight = chain(
+            stack.doubled(),
+            stack.plain(),
+            stack.channels,
+            taps,
+            layers,
+            (stabiliser.weight[:, :, 0, 0], stabiliser.bias),
+        )
+        if not count:
+            y = stack.plain().unflatten(0, (self.num_frames, -1))
+        frames = [0] * self.num_frames
         for conv, own in zip(convs[count:], limits[count:], strict=True):
             y = convolve(y, _weights(conv), conv.bias, frames, limits=own)
         return y + straight
+
+
+class _Stack:
+    """The channels that enter the synthesis, as planes of full and of half size."""
+
+    def __init__(self, num_frames: int, size: tuple[int, int]) -> None:
+        self.num_frames, self.size = num_frames, size
+        self.channels: list[Channel] = []
+        self.parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+
+    def _add(self, block: Tensor, time_stride: int, *, is_doubled: bool) -> None:
+        parts, count = self.parts[is_doubled], block.shape[1]
+        base = sum(map(len, parts))
+        slices = [t // time_stride if time_stride else 0 for t in range(self.num_frames)]
+        for c in range(count):
+            numbers = tuple(base + number * count + c for number in slices)
+            self.channels.append(Channel(is_doubled, numbers))
+        parts.append(block.flatten(0, 1))
+
+    def add_doubled(self, block: Tensor, time_stride: int) -> None:
+        """Channels of a block (S, C, h, w) of half size."""
+        self._add(block, time_stride, is_doubled=True)
+
+    def add_plain(self, block: Tensor, time_stride: int) -> None:
+        """Channels of a block (S, C, H, W)."""
+        self._add(block, time_stride, is_doubled=False)
+
+    def doubled(self) -> Tensor:
+        """All planes of half size."""
+        return _joined(self.parts[True], (1, 1))
+
+    def plain(self) -> Tensor:
+        """All planes of full size."""
+        return _joined(self.parts[False], self.size)
+
+
+def _joined(parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    if not parts:
+        return torch.zeros(0, *size)
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _weights(conv: SynthesisConv2d) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -60,9 +60,14 @@ def expand_frames(block: Tensor, time_stride: int, num_frames: int) -> Tensor:
     return block.repeat_interleave(time_stride, dim=0)[:num_frames]
 
 
+def block_order(strides: Iterable[int]) -> list[int]:
+    """Time strides in the order of their channels: static, then slow, then dynamic ones."""
+    return sorted(strides, key=lambda stride: -stride if stride else -(1 << 30))
+
+
 def stack_frames(blocks: Blocks, num_frames: int) -> Tensor:
-    """All blocks as one (T, C, h, w): static channels first, then slow, then dynamic ones."""
-    order = sorted(blocks, key=lambda stride: -stride if stride else -(1 << 30))
+    """All blocks as one (T, C, h, w), in the order of `block_order`."""
+    order = block_order(blocks)
     parts = [expand_frames(blocks[stride], stride, num_frames) for stride in order]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
@@ -98,8 +103,13 @@ class PictureModel(nn.Module):
 
     def features(self, latents: Sequence[Tensor]) -> Tensor:
         """(S, h, w) latents of every grid -> (T, C, H, W) features, before the noise planes."""
+        return stack_frames(self._blocks_at(0, latents), self.num_frames)
+
+    def _blocks_at(self, end: int, latents: Sequence[Tensor]) -> Blocks:
+        """Features at level `end` by time stride, behind the temporal layers there."""
         arch, blocks, above = self.arch, Blocks(), self.arch.max_level + 1
-        for last in sorted({layer.level for layer in arch.temporal} | {0}, reverse=True):
+        stops = {layer.level for layer in arch.temporal if layer.level > end} | {end}
+        for last in sorted(stops, reverse=True):
             levels = range(above - 1, last - 1, -1)
             joining = {grid.time_stride for grid in arch.latent_grids if grid.level in levels}
             blocks = {
@@ -111,7 +121,7 @@ class PictureModel(nn.Module):
                 limit = self.numerics.feature_limit
                 blocks = {1: F.hardtanh(self._run_temporal(index, x), -limit, limit)}
             above = last
-        return stack_frames(blocks, self.num_frames)
+        return blocks
 
     def _joining(
         self, stride: int, levels: range, latents: Sequence[Tensor]

@@ -1,4 +1,4 @@
-"""Fused 1x1 layers and the stabiliser of the synthesis as a differentiable function."""
+"""The last doubling of features and the 1x1 layers on them as one differentiable function."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ import torch
 from torch import Tensor
 
 from codec.jit import run_parallel
-from codec.layers.kernels.chain_kernels import Chain, Span, chain_pixels, chain_pixels_back
+from codec.layers.kernels.chain_kernels import (
+    Chain,
+    Inputs,
+    add_planes,
+    chain_rows,
+    chain_rows_back,
+)
+from codec.layers.kernels.pyramid import phase_taps, phase_taps_gradient
 from codec.layers.kernels.tiles import TILE, gradient_floats, pack_layer
 
-_SPAN_PIXELS = 1 << 15
+# Rows of a strip: doubling reads two rows beyond it, which must not reach the strip after the next.
+_STRIP_ROWS = 32
+_TAP_SUMS = 16  # rows or columns, two phases, four taps
 # Wider layers take shorter tiles, so that the rows of two of them stay in the first cache.
 _WIDE = 24
 
@@ -28,14 +37,29 @@ class Dense(NamedTuple):
     high: float
 
 
+class Channel(NamedTuple):
+    """An input channel: which plane serves each frame, and whether that has half the size."""
+
+    is_doubled: bool
+    planes: tuple[int, ...]
+
+
 def chain(
-    planes: Tensor, layers: Sequence[Dense], stabiliser: tuple[Tensor, Tensor]
+    doubled: Tensor,
+    plain: Tensor,
+    channels: Sequence[Channel],
+    taps: Tensor,
+    layers: Sequence[Dense],
+    stabiliser: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
     """1x1 layers on features, and a linear map of the same features beside them.
 
     Args:
-        planes: float32 (T, C, H, W) on the CPU.
-        layers: in order; without any the first result is `planes`.
+        doubled: float32 (D, h, w) on the CPU, planes that are brought to twice their size.
+        plain: float32 (P, H, W), planes of full size.
+        channels: the inputs of the first layer.
+        taps: half kernel of the doubling, outermost tap first.
+        layers: in order; without any the first result has no channels.
         stabiliser: weight (out, C') and bias (out,) of the map, which reads the first C' channels.
 
     Returns:
@@ -43,61 +67,118 @@ def chain(
     """
     tensors = [tensor for layer in layers for tensor in layer[:2]]
     forms = tuple(layer[2:] for layer in layers)
-    trunk, straight = _Chain.apply(planes, forms, *tensors, *stabiliser)
-    return (trunk if layers else planes), straight
+    return _Chain.apply(tuple(channels), forms, doubled, plain, taps, *tensors, *stabiliser)
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, planes: Tensor, forms, *tensors: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
-        packed = pack_chain(arrays, forms, planes.shape[1])
-        source = planes.detach().contiguous().numpy()
-        frames, _, height, width = source.shape
-        own = arrays[-4].shape[0] if forms else 0
-        trunk = np.empty((frames, own, height, width), np.float32)
+    def forward(ctx, channels, forms, *tensors: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        doubled, plain, taps, *arrays = (t.detach().contiguous().numpy() for t in tensors)
+        frames, (height, width) = len(channels[0].planes), plain.shape[1:]
+        ctx.packed, ctx.taps = pack_chain(arrays, forms, len(channels)), taps
+        ctx.channels, ctx.threads = channels, torch.get_num_threads()
+        ctx.inputs = [_inputs_of(t, channels, doubled, plain, taps) for t in range(frames)]
+        ctx.trunk = np.empty((frames, len(arrays[-4]) if forms else 0, height, width), np.float32)
         straight = np.empty((frames, len(arrays[-1]), height, width), np.float32)
-        ctx.threads = torch.get_num_threads()
 
-        def job(place: tuple[int, Span]) -> None:
-            t, span = place
-            chain_pixels(packed, source[t].ravel(), trunk[t].ravel(), straight[t].ravel(), span)
+        def job(place: tuple[int, int, int]) -> None:
+            t, y0, y1 = place
+            chain_rows(ctx.packed, ctx.inputs[t], y0, y1, ctx.trunk[t], straight[t])
 
-        run_parallel(job, _spans(frames, height * width), threads=ctx.threads)
-        ctx.packed, ctx.source, ctx.trunk = packed, source, trunk
+        strips = [strip for phase in _strips(frames, height) for strip in phase]
+        run_parallel(job, strips, threads=ctx.threads)
         ctx.shapes = [array.shape for array in arrays]
-        ctx.set_materialize_grads(True)
-        return torch.from_numpy(trunk), torch.from_numpy(straight)
+        return torch.from_numpy(ctx.trunk), torch.from_numpy(straight)
 
     @staticmethod
     def backward(ctx, trunk_back: Tensor, straight_back: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        packed, source = ctx.packed, ctx.source
-        trunk_rows, straight_rows = (
-            back.contiguous().numpy() for back in (trunk_back, straight_back)
-        )
-        planes_back = np.empty_like(source)
-        spans = _spans(len(source), source[0, 0].size)
+        backs = [back.contiguous().numpy() for back in (trunk_back, straight_back)]
+        doubled, plain = ctx.inputs[0].doubled, ctx.inputs[0].plain
+        slots, shared = _slots(ctx.channels, len(doubled), len(plain))
+        planes = [
+            np.zeros((len(own) + sum(map(len, shares.values())), *own.shape[1:]), np.float32)
+            for own, shares in zip((doubled, plain), shared, strict=True)
+        ]
         shapes = [(shape[0], shape[1] + 1) for shape in ctx.shapes[::2]]
-        sums = np.empty((len(spans), sum(o * i for o, i in shapes)), np.float32)
+        phases = _strips(len(ctx.inputs), plain.shape[1])
+        size = sum(o * i for o, i in shapes) + _TAP_SUMS
+        sums = np.zeros((sum(map(len, phases)), size), np.float32)
 
-        def job(number: int) -> None:
-            t, span = spans[number]
-            chain_pixels_back(
-                packed, source[t].ravel(), ctx.trunk[t].ravel(), trunk_rows[t].ravel(),
-                straight_rows[t].ravel(), span, planes_back[t].ravel(), sums[number],
-            )  # fmt: skip
+        def job(numbered: tuple[int, tuple[int, int, int]]) -> None:
+            number, (t, y0, y1) = numbered
+            own = (ctx.trunk[t], backs[0][t], backs[1][t], *planes, slots[t], sums[number])
+            chain_rows_back(ctx.packed, ctx.inputs[t], y0, y1, *own)
 
-        run_parallel(job, range(len(spans)), threads=ctx.threads)
-        return torch.from_numpy(planes_back), None, *_split(sums.sum(axis=0), shapes)
+        first = 0
+        for phase in phases:
+            run_parallel(job, list(enumerate(phase, first)), threads=ctx.threads)
+            first += len(phase)
+        made = [
+            torch.from_numpy(_join(own, shares, ctx.threads))
+            for own, shares in zip(planes, shared, strict=True)
+        ]
+        total = sums.sum(axis=0)
+        by_axis = total[-_TAP_SUMS:].reshape(2, *ctx.inputs[0].phases.shape)
+        taps = phase_taps_gradient(by_axis.sum(axis=0), len(ctx.taps))
+        return None, None, *made, taps, *_split(total, shapes)
 
 
-def _spans(frames: int, size: int) -> list[tuple[int, Span]]:
-    starts = range(0, size, _SPAN_PIXELS)
+def _inputs_of(
+    frame: int, channels: Sequence[Channel], doubled: np.ndarray, plain: np.ndarray, taps
+) -> Inputs:
+    numbers = [c.planes[frame] if c.is_doubled else -1 - c.planes[frame] for c in channels]
+    return Inputs(doubled, plain, np.array(numbers, np.int64), phase_taps(taps))
+
+
+def _strips(frames: int, height: int) -> list[list[tuple[int, int, int]]]:
+    """(frame, first row, end) of strips, in two phases: none is beside another of its phase."""
+    starts = range(0, height, _STRIP_ROWS)
     return [
-        (t, Span(size, start, min(start + _SPAN_PIXELS, size)))
-        for t in range(frames)
-        for start in starts
+        [(t, y, min(y + _STRIP_ROWS, height)) for t in range(frames) for y in starts[phase::2]]
+        for phase in range(2)
     ]
+
+
+Shares = dict[int, list[int]]
+
+
+def _slots(
+    channels: Sequence[Channel], num_doubled: int, num_plain: int
+) -> tuple[list[np.ndarray], tuple[Shares, Shares]]:
+    """Where the gradients of each frame's channels go, so that no two frames share a place.
+
+    The first user of a plane gets the place of the plane's own number, later ones get places behind
+    all planes.
+
+    Returns:
+        For each frame (channels,) int64; for doubled and for plain planes the later places of
+        each plane.
+    """
+    frames = len(channels[0].planes)
+    slots = [np.zeros(len(channels), np.int64) for _ in range(frames)]
+    used, ends = (set(), set()), [num_doubled, num_plain]
+    shares: tuple[Shares, Shares] = ({}, {})
+    for t in range(frames):
+        for c, channel in enumerate(channels):
+            kind, plane = int(not channel.is_doubled), channel.planes[t]
+            slots[t][c] = plane
+            if plane in used[kind]:
+                slots[t][c] = ends[kind]
+                shares[kind].setdefault(plane, []).append(ends[kind])
+                ends[kind] += 1
+            used[kind].add(plane)
+    return slots, shares
+
+
+def _join(planes: np.ndarray, shares: Shares, threads: int) -> np.ndarray:
+    """Add the gradients in the later places of each plane to its own; gives the planes alone."""
+
+    def job(item: tuple[int, list[int]]) -> None:
+        plane, places = item
+        add_planes(planes, plane, np.array(places, np.int64))
+
+    run_parallel(job, list(shares.items()), threads=threads)
+    return planes[: len(planes) - sum(map(len, shares.values()))]
 
 
 def _split(flat: np.ndarray, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:

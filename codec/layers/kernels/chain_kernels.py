@@ -1,7 +1,7 @@
-"""Fused 1x1 layers with a parallel linear map, and their gradients, over stretches of pixels.
+"""The last doubling of features and the 1x1 layers on them, and their gradients, row by row.
 
-Layers of one pixel do not care about rows, so a plane is one line. The activations between layers
-exist for one tile at a time; the backward pass computes them again.
+Features of full resolution would be most of the memory of a step. Here a row of them exists at a
+time, and activations between layers for one tile of it; the backward pass computes both again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.jit import njit_float
+from codec.layers.kernels.pyramid_kernels import (
+    double_line,
+    double_row_back,
+    new_columns,
+    new_line,
+    source_line,
+)
 from codec.layers.kernels.tiles import (
     INFINITE,
     PITCH,
@@ -52,18 +59,36 @@ class Chain(NamedTuple):
     num_gradients: int
 
 
-class Span(NamedTuple):
-    """Pixels `start` to `end` of a frame, whose planes have `size` pixels each."""
+class Inputs(NamedTuple):
+    """Where the channels of one frame come from: `number` (channels,) int64.
 
-    size: int
-    start: int
-    end: int
+    Channel c is the double of `doubled[number[c]]` (planes, h, w), or for negative numbers
+    `plain[-1 - number[c]]` (planes, H, W). `phases` (2, 4) are the taps of the doubling.
+    """
+
+    doubled: np.ndarray
+    plain: np.ndarray
+    number: np.ndarray
+    phases: np.ndarray
+
+
+class Lines(NamedTuple):
+    """Scratch for one row of pixels.
+
+    `rows` (channels, width and a tile) and `back` like it hold the inputs and their gradients,
+    `halves` (channels, ...) the source lines of doubled channels.
+    """
+
+    rows: np.ndarray
+    back: np.ndarray
+    halves: np.ndarray
+    columns: np.ndarray
 
 
 @njit_float
 def _row_count(chain):
-    """Rows of scratch before the activations of the layers: ones, inputs, outputs."""
-    return 1 + chain.inputs + padded_outputs(chain.layers[chain.limits.shape[0], OUTPUTS])
+    """Rows of scratch before the activations of the layers: ones, and the map's gradients."""
+    return 1 + chain.layers[chain.limits.shape[0], OUTPUTS]
 
 
 @njit_float
@@ -83,13 +108,25 @@ def _new_scratch(chain):
 
 
 @njit_float
-def _point(table, planes, place, size, count, length, whole, at_end, scratch, row):
-    """Addresses of `count` rows of a tile; at the end of the planes they are copied to scratch."""
-    for c in range(count):
-        table[c] = address(planes, place + c * size)
-        if at_end:
-            copy_row((scratch, (row + c) * PITCH), (planes, place + c * size), length)
-            table[c] = address(scratch, (row + c) * PITCH)
+def _new_lines(inputs, width):
+    channels, half = inputs.number.size, inputs.doubled.shape[2]
+    # Rows of a power of two apart would share few sets of the cache.
+    stride = round_up(width, 32) + PITCH
+    halves = np.empty((channels, new_line(half).size), np.float32)
+    rows = np.zeros((2, channels, stride), np.float32)
+    return Lines(rows[0], rows[1], halves, new_columns(half))
+
+
+@njit_float
+def _load_row(inputs, y, width, lines):
+    """The inputs at row y, every channel."""
+    for c in range(inputs.number.size):
+        number, row = inputs.number[c], lines.rows[c, :width]
+        if number < 0:
+            row[:] = inputs.plain[-1 - number, y]
+        else:
+            source_line(inputs.doubled[number], y, inputs.phases, lines.halves[c])
+            double_line(lines.halves[c], inputs.phases, row)
 
 
 @njit_float
@@ -120,46 +157,40 @@ def _dense(chain, row, table, target, length):
 
 
 @njit_float
-def chain_pixels(chain, planes, trunk, straight, span):
-    """Outputs of the layers and of the parallel map for the pixels of a span.
+def chain_rows(chain, inputs, y0, y1, trunk, straight):
+    """Rows y0 to y1 of the outputs of the layers and of the parallel map.
 
-    `planes` are the inputs of one frame, `trunk` and `straight` its outputs, all flat.
+    `trunk` and `straight` (outputs, H, W) are those of one frame.
     """
-    count, group = chain.limits.shape[0], _widest(chain)
-    scratch = _new_scratch(chain)
+    count, group, width = chain.limits.shape[0], _widest(chain), straight.shape[2]
+    scratch, lines = _new_scratch(chain), _new_lines(inputs, width)
     tables = np.zeros((count + 1, group + 8), np.int64)
-    for p in range(span.start, span.end, chain.tile):
-        length = min(chain.tile, span.end - p)
-        whole = round_up(length, TILE_STEP)
-        at_end = p + whole > span.size
-        _point(
-            tables[0], planes, p, span.size, chain.inputs, length, whole, at_end,
-            scratch, 1,
-        )  # fmt: skip
-        _hidden(chain, tables, scratch, count, group, whole)
-        spare = _row_count(chain) + count * group
-        _dense(chain, count, tables[0], address(scratch, spare * PITCH), whole)
-        for c in range(chain.layers[count, OUTPUTS]):
-            target = c * span.size + p
-            copy_row((straight, target), (scratch, (spare + c) * PITCH), length)
-        if count:
-            first = _row_count(chain) + (count - 1) * group
-            for c in range(chain.layers[count - 1, OUTPUTS]):
-                target = c * span.size + p
-                copy_row((trunk, target), (scratch, (first + c) * PITCH), length)
+    spare = _row_count(chain) + count * group
+    for y in range(y0, y1):
+        _load_row(inputs, y, width, lines)
+        for x in range(0, width, chain.tile):
+            length = min(chain.tile, width - x)
+            whole = round_up(length, TILE_STEP)
+            for c in range(chain.inputs):
+                tables[0, c] = address(lines.rows, c * lines.rows.shape[1] + x)
+            _hidden(chain, tables, scratch, count, group, whole)
+            _dense(chain, count, tables[0], address(scratch, spare * PITCH), whole)
+            for c in range(straight.shape[0]):
+                copy_row((straight[c, y], x), (scratch, (spare + c) * PITCH), length)
+            for c in range(trunk.shape[0]):
+                copy_row((trunk[c, y], x), (scratch, (spare - group + c) * PITCH), length)
 
 
 @njit_float
-def _load_gradients(back, values, span, p, rows, limits, scratch, row, length, whole):
+def _load_gradients(back, values, y, x, limits, scratch, row, length, whole):
     """Gradients of outputs into rows of scratch, 0 where the clamped value is at a limit."""
-    for c in range(rows):
-        place = np.uint64(c * span.size + p)
+    for c in range(back.shape[0]):
+        source, made = back[c, y], values[c, y]
         target = np.uint64((row + c) * PITCH)
         for j in range(length):
-            k = np.uint64(j)
-            value = values[place + k]
-            is_free = (value > limits[0]) & (value < limits[1])
-            scratch[target + k] = back[place + k] if is_free else np.float32(0.0)
+            k = np.uint64(x + j)
+            is_free = (made[k] > limits[0]) & (made[k] < limits[1])
+            scratch[target + np.uint64(j)] = source[k] if is_free else np.float32(0.0)
         for j in range(length, whole):
             scratch[target + np.uint64(j)] = np.float32(0.0)
 
@@ -185,58 +216,90 @@ def _layers_back(chain, tables, backs, sums, scratch, group, length):
 
 
 @njit_float
-def chain_pixels_back(
-    chain, planes, trunk, trunk_back, straight_back, span, planes_back, gradients
-):
-    """Gradients behind `chain_pixels` for the pixels of a span.
-
-    `planes_back` gets those of the inputs, `gradients` those of the layers and then of the parallel
-    map, each (outputs, inputs + 1) with the bias last.
-    """
-    count, group = chain.limits.shape[0], _widest(chain)
-    scratch = _new_scratch(chain)
-    tables = np.zeros((count + 1, group + 8), np.int64)
-    backs, straights = np.zeros(2 * group + 8, np.int64), np.zeros(group + 8, np.int64)
-    sums = aligned_zeros(chain.num_gradients)
-    free = np.array([-INFINITE, INFINITE], np.float32)
-    first = _row_count(chain) + count * group
-    last = first + 3 * group
-    outputs = chain.layers[count, OUTPUTS]
-    own = chain.layers[count - 1, OUTPUTS] if count else 0
-    for p in range(span.start, span.end, chain.tile):
-        length = min(chain.tile, span.end - p)
-        whole = round_up(length, TILE_STEP)
-        at_end = p + whole > span.size
-        _point(
-            tables[0], planes, p, span.size, chain.inputs, length, whole, at_end,
-            scratch, 1,
-        )  # fmt: skip
-        _hidden(chain, tables, scratch, count - 1, group, whole)
-        straight_row = 1 + chain.inputs
-        _load_gradients(
-            straight_back, straight_back, span, p, outputs, free, scratch, straight_row, length,
-            whole,
-        )  # fmt: skip
-        for c in range(outputs):
-            straights[c] = address(scratch, (straight_row + c) * PITCH)
-        if count:
-            _load_gradients(
-                trunk_back, trunk, span, p, own, chain.limits[count - 1], scratch, first, length,
-                whole,
+def _inputs_back(inputs, y, width, lines, doubled_back, plain_back, slots, taps_back):
+    """Send the gradients of the inputs at row y back to the planes that they came from."""
+    for c in range(inputs.number.size):
+        number, slot, row = inputs.number[c], slots[c], lines.back[c, :width]
+        if number < 0:
+            plain_back[slot, y, :] = row
+        else:
+            double_row_back(
+                inputs.doubled[number], y, lines.halves[c], row, doubled_back[slot],
+                inputs.phases, lines.columns, taps_back[0], taps_back[1],
             )  # fmt: skip
-            for c in range(own):
-                backs[c] = address(scratch, (first + c) * PITCH)
-            _layers_back(chain, tables, backs, sums, scratch, group, whole)
-        for c in range(outputs):
-            backs[(chain.layers[0, OUTPUTS] if count else 0) + c] = straights[c]
-        tables[0, chain.straight] = address(scratch, 0)
-        place = address(sums, chain.layers[count, GRADIENTS])
-        add_weight_gradients(straights, outputs, tables[0], chain.straight + 1, place, whole)
-        _dense(chain, 2 * count + 1, backs, address(scratch, last * PITCH), whole)
-        for c in range(chain.inputs):
-            target = c * span.size + p
-            copy_row((planes_back, target), (scratch, (last + c) * PITCH), length)
-    _fold(chain, sums, gradients)
+
+
+@njit_float
+def _tile_back(chain, tables, trunk, trunk_back, straight_back, y, x, length, scratch, sums, first):
+    """Gradients of the inputs of a tile, into the rows of scratch from `first + 3 groups` on."""
+    count, group, outputs = chain.limits.shape[0], _widest(chain), straight_back.shape[0]
+    whole, straight_row = round_up(length, TILE_STEP), 1
+    backs, straights = np.zeros(2 * group + 8, np.int64), np.zeros(group + 8, np.int64)
+    free = np.array([-INFINITE, INFINITE], np.float32)
+    _load_gradients(straight_back, straight_back, y, x, free, scratch, straight_row, length, whole)
+    for c in range(outputs):
+        straights[c] = address(scratch, (straight_row + c) * PITCH)
+    if count:
+        _load_gradients(
+            trunk_back, trunk, y, x, chain.limits[count - 1], scratch, first, length, whole
+        )
+        for c in range(trunk.shape[0]):
+            backs[c] = address(scratch, (first + c) * PITCH)
+        _layers_back(chain, tables, backs, sums, scratch, group, whole)
+    for c in range(outputs):
+        backs[(chain.layers[0, OUTPUTS] if count else 0) + c] = straights[c]
+    tables[0, chain.straight] = address(scratch, 0)
+    place = address(sums, chain.layers[count, GRADIENTS])
+    add_weight_gradients(straights, outputs, tables[0], chain.straight + 1, place, whole)
+    target = address(scratch, (first + 3 * group) * PITCH)
+    _dense(chain, 2 * count + 1, backs, target, whole)
+
+
+@njit_float
+def chain_rows_back(
+    chain, inputs, y0, y1, trunk, trunk_back, straight_back, doubled_back, plain_back, slots, out
+):
+    """Gradients behind `chain_rows` for the rows y0 to y1 of a frame.
+
+    Args:
+        trunk, trunk_back, straight_back: (outputs, H, W), what came out, and gradients.
+        doubled_back, plain_back: (slots, h, w) and (slots, H, W); the first is added to, at the
+            rows that the doubling of these rows reads.
+        slots: (channels,) int64, where in these the gradients of each channel go.
+        out: flat; gets the gradients of the layers, then of the parallel map, each (outputs,
+            inputs + 1) with the bias last, and then of the taps (rows or columns, 2, 4).
+    """
+    count, group, width = chain.limits.shape[0], _widest(chain), straight_back.shape[2]
+    scratch, lines = _new_scratch(chain), _new_lines(inputs, width)
+    tables = np.zeros((count + 1, group + 8), np.int64)
+    sums, taps_back = aligned_zeros(chain.num_gradients), np.zeros((2, 2, 4), np.float32)
+    first = _row_count(chain) + count * group
+    for y in range(y0, y1):
+        _load_row(inputs, y, width, lines)
+        for x in range(0, width, chain.tile):
+            length = min(chain.tile, width - x)
+            for c in range(chain.inputs):
+                tables[0, c] = address(lines.rows, c * lines.rows.shape[1] + x)
+            _hidden(chain, tables, scratch, count - 1, group, round_up(length, TILE_STEP))
+            _tile_back(
+                chain, tables, trunk, trunk_back, straight_back, y, x, length, scratch, sums, first
+            )
+            for c in range(chain.inputs):
+                source = (scratch, (first + 3 * group + c) * PITCH)
+                copy_row((lines.back[c], x), source, length)
+        _inputs_back(inputs, y, width, lines, doubled_back, plain_back, slots, taps_back)
+    place = _fold(chain, sums, out)
+    out[place : place + taps_back.size] = taps_back.ravel()
+
+
+@njit_float
+def add_planes(planes, target, sources):
+    """planes[target] += the sum of planes[sources], in their order; planes (count, h, w)."""
+    for source in sources:
+        for y in range(planes.shape[1]):
+            row, other = planes[target, y], planes[source, y]
+            for x in range(row.size):
+                row[x] += other[x]
 
 
 @njit_float
@@ -246,3 +309,4 @@ def _fold(chain, sums, gradients):
         outputs, inputs = chain.layers[layer, OUTPUTS], chain.layers[layer, INPUTS] + 1
         fold_gradients(sums[chain.layers[layer, GRADIENTS] :], outputs, inputs, gradients[target:])
         target += outputs * inputs
+    return target

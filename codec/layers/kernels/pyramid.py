@@ -55,8 +55,14 @@ def _padded_half(half: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([np.zeros(count - len(half), np.float32), half]).astype(np.float32)
 
 
-def _phases(half: np.ndarray) -> np.ndarray:
+def phase_taps(half: np.ndarray) -> np.ndarray:
+    """Taps of the even and the odd phase, (2, 4), from a half kernel, outermost tap first."""
     return _padded_half(half, PHASE_TAPS)[PHASES]
+
+
+def phase_taps_gradient(gradient: np.ndarray, taps: int) -> Tensor:
+    """Gradients of the `taps` of a half kernel from those (2, 4) of its phases."""
+    return _collect(gradient, PHASES, PHASE_TAPS, taps)
 
 
 def _filter(half: np.ndarray) -> np.ndarray:
@@ -115,7 +121,7 @@ def _step(
     slices = len(joining[0]) if block is None else len(block)
     out = np.empty((slices, channels + len(joining), level.height, level.width), np.float32)
     up, pre = taps.get(f"up.{level.level}"), taps.get(f"pre.{level.level}")
-    phases = None if block is None else _phases(up)
+    phases = None if block is None else phase_taps(up)
     kernel = None if pre is None else _filter(pre)
 
     def job(place: tuple[int, int]) -> None:
@@ -145,7 +151,7 @@ def _step_back(
     slices, total = back.shape[:2]
     channels = total - len(joining)
     up, pre = taps.get(f"up.{level.level}"), taps.get(f"pre.{level.level}")
-    phases = None if block is None else _phases(up)
+    phases = None if block is None else phase_taps(up)
     kernel = None if pre is None else _filter(pre)
     block_back = None if block is None else np.zeros_like(block)
     joining_back = [np.zeros_like(latent) for latent in joining]
@@ -172,7 +178,7 @@ def _step_back(
     run_parallel(job, jobs, threads=threads)
     if block is not None:
         sums = up_sums.sum(axis=(0, 1, 2))
-        gradients[f"up.{level.level}"] = _collect(sums, PHASES, PHASE_TAPS, len(up))
+        gradients[f"up.{level.level}"] = phase_taps_gradient(sums, len(up))
     if kernel is not None and joining:
         sums = pre_sums.sum(axis=(0, 1, 2))[: len(MIRRORED)]
         gradients[f"pre.{level.level}"] = _collect(sums, MIRRORED, _HALF_FILTER, len(pre))

@@ -167,9 +167,7 @@ def interpolate_plane_back(source, target_back, source_back, phases, across, dow
     line, columns = new_line(source.shape[1]), new_columns(source.shape[1])
     for y in range(target_back.shape[0]):
         source_line(source, y, phases, line)
-        double_row_back(
-            source, y, line, target_back[y], source_back, phases, columns, across, down
-        )
+        double_row_back(source, y, line, target_back[y], source_back, phases, columns, across, down)
 
 
 @njit_float
