@@ -19,6 +19,7 @@ FLOAT_BYTES = 4
 VECTOR_BYTES = LANES * FLOAT_BYTES
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_PAIRS = ir.VectorType(ir.FloatType(), 2 * LANES)
 
 
 class Vector(types.Type):
@@ -156,3 +157,55 @@ def where_inside(typing_context, probe, low, high, values):
         return builder.fmul(builder.select(inside, one, zero), kept)
 
     return vector(vector, vector, vector, vector), generate
+
+
+def _load_every_second(first: int):
+    """Lanes of 2 LANES floats at an address: every second, from number `first` on."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = _pointer(builder, arguments[0], _PAIRS)
+        pairs = builder.load(pointer, align=FLOAT_BYTES)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(first, 2 * LANES, 2)))
+        return builder.shuffle_vector(pairs, ir.Constant(_PAIRS, ir.Undefined), lanes)
+
+    return vector(types.int64), generate
+
+
+@intrinsic
+def load_evens(typing_context, place):
+    """Floats 0, 2, 4, ... from an address on."""
+    return _load_every_second(0)
+
+
+@intrinsic
+def load_odds(typing_context, place):
+    """Floats 1, 3, 5, ... from an address on."""
+    return _load_every_second(1)
+
+
+@intrinsic
+def store_pairs(typing_context, place, evens, odds):
+    """Write two vectors to an address, their lanes in turn."""
+
+    def generate(context, builder, signature, arguments):
+        order = [lane // 2 + lane % 2 * LANES for lane in range(2 * LANES)]
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 2 * LANES), order)
+        pairs = builder.shuffle_vector(arguments[1], arguments[2], lanes)
+        builder.store(pairs, _pointer(builder, arguments[0], _PAIRS), align=FLOAT_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vector, vector), generate
+
+
+@intrinsic
+def lane_sum(typing_context, values):
+    """The sum of all lanes, a float32."""
+
+    def generate(context, builder, signature, arguments):
+        total = ir.Constant(ir.FloatType(), 0.0)
+        for lane in range(LANES):
+            part = builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), lane))
+            total = builder.fadd(total, part)
+        return total
+
+    return types.float32(vector), generate
