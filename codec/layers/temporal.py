@@ -66,7 +66,7 @@ def apply_adaptive(
         if demod:
             out = out * (member @ demodulation(weight, scale, eps=eps))[:, :, None, None]
     out = out + bias[:, None, None]
-    return finish(out.relu() if relu else out, x, gate=gate, residual=residual)
+    return _finish(out.relu() if relu else out, x, gate=gate, residual=residual)
 
 
 def apply_ck(x: Tensor, taps: Tensor, *, first_lag: int | None = None) -> Tensor:
@@ -123,7 +123,7 @@ def apply_conv(
     _check_features(x, weight.shape[1] * groups)
     taps = _tap_frames(x, weight.shape[2:4], dilation=dilation)
     out = conv_over_taps(taps, weight, dilation=dilation, groups=groups) + bias[:, None, None]
-    return finish(out.relu() if relu else out, x, gate=gate, residual=residual)
+    return _finish(out.relu() if relu else out, x, gate=gate, residual=residual)
 
 
 def _check_features(x: Tensor, channels: int) -> None:
@@ -164,8 +164,7 @@ def code_scales(
     return used @ code_map.T + 1, member.to(codes.dtype)
 
 
-def finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool) -> Tensor:
-    """The gain of each output channel, (out,), and the skip around a layer, where it has them."""
+def _finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool) -> Tensor:
     if gate is not None:
         out = out * gate[:, None, None]
     return out + x if residual else out

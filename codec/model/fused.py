@@ -16,6 +16,7 @@ from codec.arch.network import CONTEXT_ORDER
 from codec.layers import TemporalAdaptive, TemporalCK
 from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
+from codec.layers.kernels.filters import apply_ck
 from codec.layers.kernels.pyramid import descend
 from codec.layers.kernels.rate import latent_bits
 from codec.layers.kernels.rate_layout import make_layout
@@ -54,7 +55,7 @@ class FusedPictureModel(PictureModel):
     def _run_temporal(self, index: int, x: Tensor) -> Tensor:
         block = self.temporal[index]
         if isinstance(block, TemporalCK):
-            return block(x)
+            return apply_ck(x, block.tensors()["taps"], first_lag=block.first_lag)
         apply = apply_adaptive if isinstance(block, TemporalAdaptive) else apply_conv
         return apply(x, **block.tensors(), **block.options())
 

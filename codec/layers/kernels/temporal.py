@@ -6,7 +6,8 @@ from torch import Tensor
 
 from codec.layers.adaptive import demodulation
 from codec.layers.kernels.conv import convolve
-from codec.layers.temporal import code_scales, finish
+from codec.layers.kernels.filters import apply_gate
+from codec.layers.temporal import code_scales
 
 INFINITE = float("inf")
 
@@ -40,7 +41,7 @@ def apply_adaptive(
     if demod:
         weights = weights * demodulation(weight, scale, eps=eps)[:, :, None, None, None, None]
     out = convolve(x, weights, bias, owner, limits=(0.0 if relu else -INFINITE, INFINITE))
-    return finish(out, x, gate=gate, residual=residual)
+    return _finish(out, x, gate=gate, residual=residual)
 
 
 def apply_conv(
@@ -64,4 +65,9 @@ def apply_conv(
         groups=groups,
         limits=(0.0 if relu else -INFINITE, INFINITE),
     )
-    return finish(out, x, gate=gate, residual=residual)
+    return _finish(out, x, gate=gate, residual=residual)
+
+
+def _finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool) -> Tensor:
+    gated = out if gate is None else apply_gate(out, gate)
+    return gated + x if residual else gated
