@@ -36,6 +36,7 @@ from codec.layers.kernels.vectors import FLOAT_BYTES, address
 
 _ROW = np.int64(PITCH * FLOAT_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 # Columns of Chain.layers, as in `rate_kernels`.
 WEIGHTS, BIASES, OUTPUTS, INPUTS, GRADIENTS = range(5)
@@ -184,15 +185,14 @@ def chain_rows(chain, inputs, y0, y1, trunk, straight):
 @njit_float
 def _load_gradients(back, values, y, x, limits, scratch, row, length, whole):
     """Gradients of outputs into rows of scratch, 0 where the clamped value is at a limit."""
+    low, high = limits[0], limits[1]
     for c in range(back.shape[0]):
-        source, made = back[c, y], values[c, y]
-        target = np.uint64((row + c) * PITCH)
+        source, made = back[c, y, x : x + length], values[c, y, x : x + length]
+        out = scratch[(row + c) * PITCH : (row + c) * PITCH + whole]
         for j in range(length):
-            k = np.uint64(x + j)
-            is_free = (made[k] > limits[0]) & (made[k] < limits[1])
-            scratch[target + np.uint64(j)] = source[k] if is_free else np.float32(0.0)
-        for j in range(length, whole):
-            scratch[target + np.uint64(j)] = np.float32(0.0)
+            is_free = (made[j] > low) & (made[j] < high)
+            out[j] = source[j] * (_ONE if is_free else _ZERO)
+        out[length:] = _ZERO
 
 
 @njit_float

@@ -14,12 +14,13 @@ from codec.layers.kernels.conv_kernels import (
     Packed,
     convolve_rows,
     fold_plane,
+    gradient_margin,
     input_gradient_rows,
     mask_plane,
     pad_plane,
     weight_gradient_rows,
 )
-from codec.layers.kernels.tiles import TILE, pack_layer
+from codec.layers.kernels.tiles import TILE, TILE_STEP, pack_layer
 
 _STRIP_PIXELS = 1 << 14
 
@@ -103,8 +104,8 @@ def _pad(source: np.ndarray, margin: int, threads: int) -> np.ndarray:
 
 def _mask(back: np.ndarray, out: np.ndarray, form: Form, threads: int) -> np.ndarray:
     frames, channels, height, width = out.shape
-    margin = (form.space - 1) * form.dilation
-    masked = _with_slack((frames, channels, height, width + 2 * margin))
+    margin = gradient_margin(form)
+    masked = _with_slack((frames, channels, height, width + 2 * margin + TILE_STEP))
     low, high = np.float32(form.low), np.float32(form.high)
 
     def job(place: tuple[int, int]) -> None:

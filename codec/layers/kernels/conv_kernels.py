@@ -24,7 +24,7 @@ from codec.layers.kernels.vectors import FLOAT_BYTES, address
 
 _ROW = np.int64(PITCH * FLOAT_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
-_ZERO = np.float32(0.0)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 class Form(NamedTuple):
@@ -118,31 +118,35 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
 
 @njit_float
 def mask_plane(back, values, low, high, target, margin):
-    """target (h, w + 2 margin) = back (h, w), 0 where the clamped value is at a limit."""
+    """Columns `margin` on of target = back (h, w), 0 where the clamped value is at a limit."""
     height, width = back.shape
     for y in range(height):
-        row, value, out = back[y], values[y], target[y]
+        row, value, out = back[y], values[y], target[y, margin : margin + width]
         for x in range(width):
             is_free = (value[x] > low) & (value[x] < high)
-            out[margin + x] = row[x] if is_free else _ZERO
+            out[x] = row[x] * (_ONE if is_free else _ZERO)
+
+
+@njit_float
+def gradient_margin(form):
+    """Columns of zeros before the gradients of a row, and as many and TILE_STEP behind them."""
+    return (form.space - 1) * form.dilation
 
 
 @njit_float
 def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
     """Gradients (O, taps + 1) of weights and biases over rows y0 to y1 of frame t.
 
-    `masked` (T, O, H, W + 2 margin) are the gradients of the sums, zero in the margins.
+    `masked` (T, O, H, ...) are the gradients of the sums, with the zeros of `gradient_margin`.
     """
     _, outputs, height, stride = masked.shape
-    margin = (form.space - 1) * form.dilation
-    width, per_group = stride - 2 * margin, outputs // form.groups
+    margin = gradient_margin(form)
+    width, per_group = stride - 2 * margin - TILE_STEP, outputs // form.groups
     count = padded.shape[1] // form.groups * form.time * form.space**2
     table, backs = np.zeros(count + 4, np.int64), np.zeros(per_group + 4, np.int64)
     ones = np.ones(TILE, np.float32)
     size = round_up(per_group, 4) * round_up(count + 1, 3)
     sums = aligned_zeros(form.groups * size * TILE_STEP)
-    tails = aligned_zeros(per_group * PITCH)
-    flat = masked.ravel()
     for y in range(y0, y1):
         for g in range(form.groups):
             taps = _point_at_taps(table, padded, form, g, t, y)
@@ -151,11 +155,7 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
                 length = min(TILE, width - x)
                 for o in range(per_group):
                     line = ((t * outputs + g * per_group + o) * height + y) * stride + margin + x
-                    # Columns behind the last one are of the margin: zero, if it is wide enough.
-                    copy_row((tails, o * PITCH), (flat, line), length)
-                    for j in range(length, round_up(length, TILE_STEP)):
-                        tails[o * PITCH + j] = _ZERO
-                    backs[o] = address(tails, o * PITCH)
+                    backs[o] = address(masked, line)
                 place = address(sums, g * size * (TILE_STEP // 2))
                 whole = round_up(length, TILE_STEP)
                 add_weight_gradients(backs, per_group, table, taps + 1, place, whole)
@@ -171,7 +171,7 @@ def input_gradient_rows(masked, packed, form, sources, y0, y1, zeros, out):
     """Gradients of rows y0 to y1 of one frame of the padded input, out (C, H + 2 m, W + 2 m).
 
     Args:
-        masked: (T, O, H, W + 2 margin), the gradients of the sums, zero in the margins.
+        masked: (T, O, H, ...), the gradients of the sums, with the zeros of `gradient_margin`.
         packed: for each group weights (channels, (source, output, row, column)).
         sources: int64 frames of `masked` that read this frame, one for each time tap that does.
         zeros: a row of zeros as long as that of `masked` and a tile.
