@@ -15,9 +15,10 @@ from small_pictures import frame, frames
 
 from codec.arch import NARROW, Architecture, parse_grids, parse_layers
 from codec.arch.presets import Recipe
+from codec.layers.error import box_mean, squared_error
 from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import frame_mse
-from codec.training.loss import Distortion, box_mean
+from codec.training.loss import error_planes
 from codec.training.schedule import cosine, linear, plan_steps, warmup_noise
 from codec.training.trainer import Cost, Task, Trained, Trainer
 
@@ -101,7 +102,7 @@ def test_distortion_is_the_error_that_metrics_report(layout, depth, alpha, size)
         error = frame_mse(source, test, fmt)
         expected += (error.colour + (error.alpha or 0) / 3) / fmt.peak**2 / len(sources)
     channels = torch.cat([samples_at_luma(test.planes, fmt) for test in tests])
-    made = Distortion(sources, fmt, CPU)(channels)
+    made = squared_error(channels, error_planes(sources, fmt, CPU))
     assert float(made) == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 

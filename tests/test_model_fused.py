@@ -1,0 +1,106 @@
+"""The fused segment model against the plain one, for architectures of every kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from kernel_twins import GRADIENT_TOLERANCE, VALUE_TOLERANCE, relative_error
+
+from codec.arch import NARROW
+from codec.arch.presets import Plan, build_architecture, load_preset
+from codec.layers import upsampling
+from codec.model.fused import FusedSegmentModel
+from codec.model.segment import SegmentModel
+from codec.training.backend import FUSED, PLAIN, backend_for
+
+IMAGE, CLIP = load_preset("medium").image, load_preset("fast").clip
+PLANS = {
+    "image": (IMAGE, 1),
+    "clip": (CLIP, 9),
+    "a first layer of 3x3": (
+        replace(IMAGE, synthesis=["8-3-linear-relu", "X-1-linear-none", "X-3-residual-none"]),
+        1,
+    ),
+    "common randomness": (replace(IMAGE, common_randomness=True), 2),
+    "temporal layers at full resolution": (
+        replace(
+            CLIP,
+            temporal=[
+                "X-3x3-conv-relu@1/4,res=1,gate=1,groups=0",
+                "6-3x3-adaptive-none@1/1,code=2,every=2",
+            ],
+        ),
+        5,
+    ),
+    "one layer": (replace(IMAGE, synthesis=["X-1-linear-none"]), 1),
+    "grids of full size only": (replace(IMAGE, static="0", hyper="", ifce_levels=""), 2),
+}
+
+
+@pytest.fixture
+def double_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain pyramid in float64: its matrices take the type of the model."""
+    for name in ("interpolation_basis", "filter_basis"):
+        made = getattr(upsampling, name)
+        monkeypatch.setattr(upsampling, name, lambda *a, made=made: made(*a).double())
+
+
+@pytest.mark.usefixtures("double_bases")
+@pytest.mark.parametrize("name", list(PLANS))
+@pytest.mark.parametrize(("height", "width"), [(40, 53), (1, 1), (3, 270)], ids=str)
+def test_channels_bits_and_gradients(name: str, height: int, width: int) -> None:
+    plan, num_frames = PLANS[name]
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    arch = build_architecture(plan, num_channels=3, **size)
+    torch.manual_seed(1)
+    fused = FusedSegmentModel(arch, numerics=NARROW, **size)
+    for parameter in fused.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    fused.entropy.arm.out_bias.data[1] += 4
+    plain = SegmentModel(arch, numerics=NARROW, **size)
+    plain.load_state_dict(fused.state_dict())
+    plain.double()
+    own = [torch.randn(shape, requires_grad=True) for shape in fused.shapes]
+    theirs = [x.detach().double().requires_grad_() for x in own]
+    noise = None
+    if arch.common_randomness:
+        noise = torch.randn(num_frames, arch.num_features, height, width)
+    made, expected = fused(own, noise), plain(theirs, None if noise is None else noise.double())
+    weights = torch.randn(made[0].shape)
+    for channels, bits in (made, expected):
+        ((channels * weights).sum() + 0.01 * bits).backward()
+    assert all(relative_error(a, b) < VALUE_TOLERANCE for a, b in zip(made, expected, strict=True))
+    for a, b in zip(own, theirs, strict=True):
+        assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE
+    for (label, a), b in zip(fused.named_parameters(), plain.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), label
+        if a.grad is not None and a.numel():
+            assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE, label
+
+
+def test_a_plan_without_half_size_features_has_them() -> None:
+    plan: Plan = PLANS["grids of full size only"][0]
+    arch = build_architecture(plan, num_channels=3, num_frames=2, height=40, width=53)
+    assert arch.max_level == 0
+
+
+def test_kernels_are_for_the_cpu() -> None:
+    assert backend_for(torch.device("cpu")) is FUSED
+    assert backend_for(torch.device("cuda")) is PLAIN
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_the_plain_model_on_cuda_agrees_with_kernels_on_the_cpu() -> None:
+    arch = build_architecture(IMAGE, num_channels=3, num_frames=1, height=40, width=53)
+    size = {"num_frames": 1, "height": 40, "width": 53}
+    fused = FusedSegmentModel(arch, numerics=NARROW, **size)
+    plain = SegmentModel(arch, numerics=NARROW, **size)
+    plain.load_state_dict(fused.state_dict())
+    plain.cuda()
+    latents = [torch.randn(shape) for shape in fused.shapes]
+    made = fused(latents, None)
+    expected = plain([x.cuda() for x in latents], None)
+    for a, b in zip(made, expected, strict=True):
+        assert relative_error(a, b.cpu()) < 1e-4
