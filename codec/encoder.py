@@ -35,6 +35,7 @@ from codec.fixedpoint.render import render
 from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import to_arrays
 from codec.freeze.search import Frozen, Target, freeze
+from codec.jit import set_threads
 from codec.layers.quantizers import hard_round
 from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
@@ -48,7 +49,6 @@ from codec.training.trainer import Cost, Task, Trainer
 OnProgress = Callable[[Progress], None]
 LATENTS_PER_BAND = 1 << 20
 MOST_BANDS = 8
-PIXELS_PER_THREAD = 1 << 16  # of a segment; with fewer, threads of PyTorch mostly wait
 
 
 def encode_file(
@@ -190,7 +190,10 @@ class _Encode:
 
     def _code(self, frames: list[Frame], *, first_frame: int, index: int) -> _Coded:
         task = self._task(frames)
-        torch.set_num_threads(max(1, min(self.threads, task.num_pixels // PIXELS_PER_THREAD)))
+        set_threads(self.threads)
+        if self.device.type == "cpu":
+            # What PyTorch itself sums then does not depend on the number of threads.
+            torch.set_num_threads(1)
         if index == 0:
             self._announce(task)
         frozen = self._fit(task, index)

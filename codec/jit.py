@@ -122,6 +122,18 @@ def is_cache_cold() -> bool:
 
 
 _inside = threading.local()
+_threads = os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """How many threads kernels of training run on, in this process; at least 1."""
+    global _threads
+    _threads = max(1, count)
+
+
+def get_threads() -> int:
+    """What `set_threads` said last; all cores before it was called."""
+    return _threads
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kernel_twins import GRADIENT_TOLERANCE, VALUE_TOLERANCE, relative_error
 
 from codec.arch import Architecture, parse_grids, parse_layers
+from codec.jit import get_threads, set_threads
 from codec.layers.kernels.rate_layout import END_ROW, FIRST_ROW, WIDTH
 from codec.model.entropy import EntropyModel
 from codec.model.fused import FusedEntropyModel
@@ -95,16 +96,16 @@ def test_a_large_grid_is_cut_into_strips_that_leave_no_seams() -> None:
 def test_the_number_of_threads_changes_nothing() -> None:
     size = {"num_frames": 2, "height": 90, "width": 300}
     fused, _, latents = models(CLIP, seed=2, **size)
-    results, before = [], torch.get_num_threads()
+    results, before = [], get_threads()
     try:
         for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+            set_threads(threads)
             own = [x.clone().requires_grad_() for x in latents]
             fused.zero_grad()
             bits = fused(own)
             bits.backward()
             results.append([bits, *(x.grad for x in own), *(p.grad for p in fused.parameters())])
     finally:
-        torch.set_num_threads(before)
+        set_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))

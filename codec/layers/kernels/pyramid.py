@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import run_parallel
+from codec.jit import get_threads, run_parallel
 from codec.layers.kernels.pyramid_kernels import (
     FILTER_TAPS,
     PHASE_TAPS,
@@ -86,7 +86,7 @@ class _Descend(torch.autograd.Function):
         block = arrays[0] if num_blocks else None
         latents = arrays[num_blocks:count]
         ctx.levels, ctx.num_blocks, ctx.names, ctx.taps = levels, num_blocks, names, taps
-        ctx.latents, ctx.blocks, ctx.threads = latents, [block], torch.get_num_threads()
+        ctx.latents, ctx.blocks, ctx.threads = latents, [block], get_threads()
         first = 0
         for level in levels:
             joining = latents[first : first + level.num_joining]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codec.arch.network import CONTEXT_REACH_UP
-from codec.jit import run_parallel
+from codec.jit import get_threads, run_parallel
 from codec.layers.kernels.ifce import features_gradient, make_features
 from codec.layers.kernels.rate_kernels import (
     Network,
@@ -82,7 +82,7 @@ class _Rate:
 
     def __init__(self, layout: RateLayout, store: np.ndarray, arrays: Arrays) -> None:
         self.layout, self.store, self.arrays = layout, store, arrays
-        self.threads = torch.get_num_threads()
+        self.threads = get_threads()
         self.features = np.zeros(layout.num_feature_floats, np.float32)
         for plan in layout.features:
             weight, bias = arrays[f"ifce.{plan.grid}.weight"], arrays[f"ifce.{plan.grid}.bias"]
