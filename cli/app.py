@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from typing import Annotated
 
@@ -16,6 +18,8 @@ EPILOG = (
     " exists or cannot be written, 5 corrupt stream, 6 unsupported version,"
     " 8 some inputs of a batch failed, 130 interrupted."
 )
+# Objects that Python makes before it looks for unreachable ones; loading numba makes a million.
+GC_OBJECTS = 200_000
 REPORTED_PACKAGES = ("torch", "numpy", "numba", "av", "imageio", "pillow")
 
 app = typer.Typer(
@@ -71,5 +75,15 @@ def _version_of(distribution: str) -> str:
 
 def run() -> None:
     """Entry point of the console script; ends the process with an exit code."""
+    _collect_seldom()
     stop_on_signals()
     app(prog_name="modcodec")
+
+
+def _collect_seldom() -> None:
+    """Spare a short command the searches for garbage while libraries load and as it ends.
+
+    They take longer than decoding a picture.
+    """
+    gc.set_threshold(GC_OBJECTS)
+    atexit.register(gc.freeze)

@@ -31,7 +31,6 @@ from cli.params import (
     Verbose,
 )
 from cli.progress import format_duration, progress_reporter, resolve_mode, write_json_line
-from codec.arch.presets import load_preset
 from codec.media.files import checked_input
 from codec.options import DEFAULT_PRESET, EncodeOptions
 from codec.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
@@ -86,6 +85,8 @@ def command(
     Without -o, NAME.modc is written beside each input. The input can be a picture (PNG, JPEG, WebP,
     ...) or a clip (anything that FFmpeg reads), and - is a y4m stream on standard input.
     """
+    from codec.arch.presets import load_preset
+
     options = EncodeOptions(
         preset=preset,
         rd_lambda=rd_lambda,
