@@ -19,7 +19,7 @@ from codec.bitstream.rangecoder import (
     encode,
     encode_bits,
 )
-from codec.jit import njit
+from codec.jit import inner, njit
 
 MAX_GOLOMB_PREFIX = 24
 # Bytes that a caller reserves for a value: a symbol of 16 bits, sign, prefix and suffix.
@@ -89,7 +89,7 @@ def encode_value(state, buffer, cdf, row_start, half_width, golomb_order, value,
         encode_golomb(state, buffer, abs(k) - width - 1, golomb_order[scale_idx])
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _find_symbol(cdf, row, width, quantile):
     """Index in `cdf` of the symbol of a row that contains the quantile."""
     low, high = row, row + 2 * width + 2

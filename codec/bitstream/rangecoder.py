@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from codec.arch.numerics import FREQ_BITS
-from codec.jit import njit
+from codec.jit import inner, njit
 
 WINDOW_BITS = 56
 WINDOW_BYTES = WINDOW_BITS // 8
@@ -36,7 +36,7 @@ def new_encoder_state() -> np.ndarray:
     return np.array([0, _TOP, 0, 0, 0], np.int64)
 
 
-@njit
+@inner
 def _carry(buffer, position):
     """Add one to the bytes written so far."""
     i = min(position, buffer.size) - 1

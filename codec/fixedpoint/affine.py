@@ -17,7 +17,7 @@ from codec.fixedpoint.lanes import (
     splat,
     store,
 )
-from codec.jit import njit
+from codec.jit import inner, njit
 
 TILE = 2 * LANES  # places that are worked on at once
 
@@ -106,7 +106,7 @@ def pack(*layers: Rows) -> Stack:
     )
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _few_places(src, start, offsets, length, rows, first, form, dst, target):
     """One output at fewer places than a tile has."""
     (weight, taps, bias), (shift, low, high) = rows, form
@@ -117,7 +117,7 @@ def _few_places(src, start, offsets, length, rows, first, form, dst, target):
         dst[target + j] = min(max(total >> shift, low), high)
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _one_output(src, at, offsets, rows, first, form, dst, target):
     """One output at TILE places."""
     (weight, taps, bias), (shift, low, high) = rows, form
@@ -130,7 +130,7 @@ def _one_output(src, at, offsets, rows, first, form, dst, target):
     store(dst, target + LANES, shift_clamp(right, shift, low, high))
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _four_outputs(src, at, offsets, rows, first, form, dst, target, step):
     """Four outputs at TILE places: eight sums, which share the inputs, fill half the registers."""
     (weight, taps, biases, o), (shift, low, high) = rows, form
@@ -159,7 +159,7 @@ def _four_outputs(src, at, offsets, rows, first, form, dst, target, step):
     store(dst, target + 3 * step + LANES, shift_clamp(right_d, shift, low, high))
 
 
-@njit
+@inner
 def _affine(src, start, offsets, length, meta, weight, biases, index, dst, target, step):
     """`affine` on pointers. The last tile is moved back to end where the places do: it makes some
     of them again."""

@@ -23,7 +23,7 @@ from codec.fixedpoint.lanes import (
     total_of,
 )
 from codec.fixedpoint.program import MU_MAX_Q4, SCALE_BIAS
-from codec.jit import njit
+from codec.jit import inner, njit
 
 ERROR_LATENT = 100  # a decoded value outside [-LATENT_MAX, LATENT_MAX], beside the coder's errors
 
@@ -40,7 +40,7 @@ _MU_LANE = LANES - 2
 _SCALE_LANE = LANES - 1
 
 
-@njit
+@inner
 def _add_inputs(starts, step, source, places, weight, sums, size):
     """sums (positions, width) = those of `starts` plus the weights of inputs read from `source`.
 
@@ -69,7 +69,7 @@ def _add_inputs(starts, step, source, places, weight, sums, size):
             store(sums, target + 3 * width, total_d)
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _with_pointers(columns, laplace):
     """The same two, with pointers in place of those arrays that are read for each latent."""
     pointers = Columns(
@@ -96,7 +96,7 @@ def _with_pointers(columns, laplace):
     return pointers, tables
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _hidden_layer(columns, layer, h, here, there):
     """Hidden layer `layer` >= 1 on the activations at h[here:], to h[there:]."""
     width, inputs, shift = columns.width, columns.inputs, columns.hidden_shift
@@ -118,7 +118,7 @@ def _hidden_layer(columns, layer, h, here, there):
         store(h, there + pairs, shift_clamp(left, shift, 0, CONTEXT_ACT_MAX))
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _predict(columns, sums, at, beside, h):
     """(location in Q4, scale index) from the first layer's sums and the latents beside.
 
@@ -149,7 +149,7 @@ def _predict(columns, sums, at, beside, h):
     return min(max(mu, -MU_MAX_Q4), MU_MAX_Q4), min(max(scale, 0), NUM_SCALES - 1)
 
 
-@njit
+@inner
 def _decode_columns(plane, place, length, columns, laplace, sums, beside, h, coder, data):
     """Decode `length` latents from `place` of the plane on; 0, or the error.
 
@@ -179,7 +179,7 @@ def _decode_columns(plane, place, length, columns, laplace, sums, beside, h, cod
     return np.int64(0)
 
 
-@njit
+@inner
 def _decode_row(plane, start, length, columns, laplace, feature_sums, places, scratch, coder, data):
     """Decode a row of `length` latents from `start` of the plane on; 0, or the error."""
     sums, beside, h = scratch
@@ -195,7 +195,7 @@ def _decode_row(plane, start, length, columns, laplace, feature_sums, places, sc
     return np.int64(0)
 
 
-@njit
+@inner
 def _whole(positions):
     """`positions`, rounded up to a multiple of _POSITIONS."""
     return (positions + _POSITIONS - 1) // _POSITIONS * _POSITIONS
@@ -215,6 +215,7 @@ def decode_band(flat, band, columns, ifce, laplace, coder, data):
     # 32 bits, which is what a lane is filled from at once.
     plane = np.zeros((band.bottom - band.top + _UP) * stride, np.int32)
     source_row = np.zeros(ifce.places.shape[0] * width2, np.int16)
+    made_features = np.zeros(num_features * whole2, np.int16)
     features = np.zeros(num_features * whole2, np.int32)
     feature_sums = np.zeros(whole2 * lanes, np.int32)
     scratch = (
@@ -225,7 +226,8 @@ def decode_band(flat, band, columns, ifce, laplace, coder, data):
     for y in range(band.top, band.bottom):
         if y == band.top or (num_features and y & 1 == 0):
             if num_features:
-                feature_row(flat, ifce, y >> 1, width2, source_row, features, whole2)
+                feature_row(flat, ifce, y >> 1, width2, source_row, made_features, whole2)
+                features[:] = made_features
             _add_inputs(
                 columns.bias,
                 63,

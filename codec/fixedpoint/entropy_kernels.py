@@ -13,7 +13,7 @@ from codec.bitstream.rate import value_cost_q16
 from codec.fixedpoint.affine import OUTPUTS, SHIFT, TAPS, WEIGHTS, ZERO, Stack, affine
 from codec.fixedpoint.lanes import LANES
 from codec.fixedpoint.program import SCALE_BIAS, Arm
-from codec.jit import njit
+from codec.jit import inner, njit
 
 MU_HALF = 1 << (MU_FRAC - 1)
 _TILE = 256
@@ -128,7 +128,7 @@ def arm_columns(arm: Arm) -> Columns:
     )
 
 
-@njit
+@inner
 def feature_row(flat, ifce, y2, width2, inputs, features, step):
     """Features (F, width2) of row y2 at half resolution, `step` apart in `features`.
 
@@ -144,7 +144,7 @@ def feature_row(flat, ifce, y2, width2, inputs, features, step):
     affine(inputs, ZERO, offsets, width2, ifce.rows, ZERO, features, ZERO, step)
 
 
-@njit
+@inner
 def _gather(flat, band, y, x, length, contexts, num_features, features, tile):
     """Inputs of the ARM for `length` positions from (y, x) on, into tile (inputs, _TILE)."""
     for k in range(contexts.shape[0]):
@@ -162,7 +162,7 @@ def _gather(flat, band, y, x, length, contexts, num_features, features, tile):
             tile[target + np.uint64(j)] = features[line + np.uint64(j >> 1)]
 
 
-@njit
+@inner
 def _predict(arm, length, tile, offsets, outputs):
     """Location (Q4) and scale index at the positions gathered in `tile`, into outputs (2, _TILE).
 
@@ -211,7 +211,7 @@ def predict_rows(flat, band, y0, y1, arm, ifce):
     return predictions
 
 
-@njit
+@inner
 def _rate_row(flat, start, mu, scale, laplace, costs):
     """Cost of a row of latents, which starts at `start`, in 2^-16 bits."""
     row_start, half_width, golomb_order = (

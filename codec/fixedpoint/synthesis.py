@@ -11,7 +11,7 @@ from codec.arch import Layer
 from codec.fixedpoint.affine import OUTPUTS, TAPS, ZERO, Rows, Stack, affine, pack
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.temporal import add_saturated
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 _TILE = 256
 _STEP = np.int64(_TILE)
@@ -58,7 +58,7 @@ def _make_runs(program: Program, channels: np.ndarray) -> list[Run]:
     return runs
 
 
-@njit
+@inner
 def _first_offsets(source, first_row, height, kernel, y, offsets):
     """Where the taps (channel, row, column) of picture row y start in the source, replicated."""
     channels, rows, stride = source.shape
@@ -71,7 +71,7 @@ def _first_offsets(source, first_row, height, kernel, y, offsets):
                 f += 1
 
 
-@njit
+@inner
 def _inner_layers(stack, length, tiles, offsets):
     """Layers after the first on tiles (2, channels, _TILE), flat; gives the place of the result."""
     current, size = 0, tiles.size >> 1

@@ -11,7 +11,7 @@ from codec.fixedpoint.adaptive import Modulated, bake_numbered
 from codec.fixedpoint.affine import HIGH, LOW, SHIFT, TAPS, Stack, affine
 from codec.fixedpoint.program import Convolution, TimeFilter
 from codec.fixedpoint.strips import cut_rows
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 _TILE = 1024
 
@@ -61,7 +61,7 @@ def filter_time(planes: np.ndarray, layer: TimeFilter, *, threads: int) -> np.nd
     return out.reshape(planes.shape)
 
 
-@njit
+@inner
 def _tap_offsets(source_shape, channels, kernel, dilation, t, y, offsets):
     """Where the taps (channel, time, row, column) of output line y of frame t start, replicated."""
     frames, all_channels, height, stride = source_shape

@@ -6,10 +6,10 @@ import numpy as np
 
 from codec.fixedpoint.affine import ONE, ZERO, Stack, affine
 from codec.fixedpoint.strips import cut_planes
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 
-@njit
+@inner
 def _vertical(src, p, y, stack, index, num_taps, line, reach):
     """Weigh `num_taps` rows of plane p from row y on, replicated, into a line with margins."""
     height, width = src.shape[1:]
