@@ -31,6 +31,7 @@ from cli.params import (
     Threads,
     Verbose,
 )
+from cli.progress import announce_compilation
 from codec.errors import UsageError
 from codec.outputs import STDIO, Existing, existing_rule, may_write, refuse_same_file
 
@@ -97,6 +98,7 @@ def command(
         threads=threads,
         max_pixels=max_pixels,
         settings={"codec": codec, "crf": crf, "video_only": video_only},
+        quiet=quiet,
     )
     stream = sys.stderr if output == STDIO else sys.stdout
     show = None if quiet or as_json else partial(_show, stream=stream)
@@ -137,10 +139,12 @@ def decode_one(
     threads: int | None,
     max_pixels: int | None,
     settings: dict[str, Any],
+    quiet: bool,
 ) -> Report:
     """Decode one input to its target, complete or not at all, and tell what was written."""
     from codec.api import open_coded, save_clip
 
+    announce_compilation("none" if quiet else "lines")
     start = time.monotonic()
     clip = open_coded(
         sys.stdin.buffer if source == STDIO else source,

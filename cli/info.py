@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.batch import Report, print_json, raise_if_any_failed, run_all
 from cli.params import Inputs, Json, MaxPixels, Verbose
+from cli.progress import announce_compilation
 from codec.outputs import STDIO
 
 NAME = "info"
@@ -37,6 +38,7 @@ def info_one(source: str, *, max_pixels: int | None) -> Report:
     """What one file says about itself."""
     from codec.api import info
 
+    announce_compilation("lines")
     summary = info(sys.stdin.buffer if source == STDIO else source, max_pixels=max_pixels)
     return {"input": source, **summary.as_dict()}
 
