@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from typing import Annotated
 
@@ -12,14 +10,13 @@ import typer
 from cli import compare, decode, encode, info, presets, verify
 from cli.batch import stop_on_signals
 from cli.failures import guarded
+from cli.startup import collect_seldom
 
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 unreadable or unsupported input, 4 output"
     " exists or cannot be written, 5 corrupt stream, 6 unsupported version,"
     " 8 some inputs of a batch failed, 130 interrupted."
 )
-# Objects that Python makes before it looks for unreachable ones; loading numba makes a million.
-GC_OBJECTS = 200_000
 REPORTED_PACKAGES = ("torch", "numpy", "numba", "av", "imageio", "pillow")
 
 app = typer.Typer(
@@ -75,15 +72,6 @@ def _version_of(distribution: str) -> str:
 
 def run() -> None:
     """Entry point of the console script; ends the process with an exit code."""
-    _collect_seldom()
+    collect_seldom()
     stop_on_signals()
     app(prog_name="modcodec")
-
-
-def _collect_seldom() -> None:
-    """Spare a short command the searches for garbage while libraries load and as it ends.
-
-    They take longer than decoding a picture.
-    """
-    gc.set_threshold(GC_OBJECTS)
-    atexit.register(gc.freeze)

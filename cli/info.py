@@ -10,6 +10,7 @@ from typing import Any
 from cli.batch import Report, print_json, raise_if_any_failed, run_all
 from cli.params import Inputs, Json, MaxPixels, Verbose
 from cli.progress import announce_compilation
+from cli.startup import spare_numpy_its_threads
 from codec.outputs import STDIO
 
 NAME = "info"
@@ -36,6 +37,7 @@ def command(
 
 def info_one(source: str, *, max_pixels: int | None) -> Report:
     """What one file says about itself."""
+    spare_numpy_its_threads()
     from codec.api import info
 
     announce_compilation("lines")

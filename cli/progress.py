@@ -48,7 +48,7 @@ def progress_reporter(mode: str, *, name: str) -> Iterator[Reporter]:
 
 @functools.cache
 def announce_compilation(mode: str) -> None:
-    """Say on standard error, in a resolved `mode` and once, if kernels are compiled; imports numba."""
+    """Say once on standard error, in a resolved `mode`, if kernels are compiled; imports numba."""
     from codec import jit
 
     if mode == "json":

@@ -11,6 +11,7 @@ import typer
 from cli.batch import Outcome, Report, print_json, raise_if_any_failed, run_all
 from cli.params import Inputs, Jobs, Json, MaxPixels, Quiet, Threads, Verbose
 from cli.progress import announce_compilation
+from cli.startup import spare_numpy_its_threads
 from codec.errors import BitstreamError
 from codec.outputs import STDIO
 
@@ -43,6 +44,7 @@ def command(
 
 def verify_one(source: str, *, threads: int | None, max_pixels: int | None, quiet: bool) -> Report:
     """Decode one file to its end and tell what was checked."""
+    spare_numpy_its_threads()
     from codec.api import verify
 
     announce_compilation("none" if quiet else "lines")
