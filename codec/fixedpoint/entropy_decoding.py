@@ -51,11 +51,8 @@ def _add_inputs(starts, step, source, places, weight, sums, size):
     starts, source, sums = pointer(starts, 0), pointer(source, 0), pointer(sums, 0)
     for j in range(0, positions, _POSITIONS):
         for b in range(0, width, LANES):
-            even, odd = (
-                load(starts, (j >> step) * width + b),
-                load(starts, (j + 2 >> step) * width + b),
-            )
-            total_a, total_b, total_c, total_d = even, even, odd, odd
+            total_a = total_b = load(starts, (j >> step) * width + b)
+            total_c = total_d = load(starts, (j + 2 >> step) * width + b)
             for k in range(places.size):
                 w, place = load(rows, k * width + b), places[k] + j
                 total_a = mul_add(total_a, w, load_splat(source, place))
@@ -212,7 +209,7 @@ def decode_band(flat, band, columns, ifce, laplace, coder, data):
     lanes, whole2 = columns.width, _whole(width2)
     places = columns.places[:, 0] * stride + columns.places[:, 1]
     feature_places = np.arange(num_features) * whole2
-    # 32 bits, which is what a lane is filled from at once.
+    # Latents and features with 32 bits: that is what lanes are filled from at once.
     plane = np.zeros((band.bottom - band.top + _UP) * stride, np.int32)
     source_row = np.zeros(ifce.places.shape[0] * width2, np.int16)
     made_features = np.zeros(num_features * whole2, np.int16)
@@ -228,15 +225,8 @@ def decode_band(flat, band, columns, ifce, laplace, coder, data):
             if num_features:
                 feature_row(flat, ifce, y >> 1, width2, source_row, made_features, whole2)
                 features[:] = made_features
-            _add_inputs(
-                columns.bias,
-                63,
-                features,
-                feature_places,
-                columns.features,
-                feature_sums,
-                (whole2, lanes),
-            )
+            bias, weight, size = columns.bias, columns.features, (whole2, lanes)
+            _add_inputs(bias, _TO_ROW_0, features, feature_places, weight, feature_sums, size)
         start = (y - band.top + _UP) * stride + _SIDE
         error = _decode_row(
             plane, start, width, columns, laplace, feature_sums, places, scratch, coder, data
