@@ -10,6 +10,7 @@ import typer
 from cli import compare, decode, encode, info, presets, verify
 from cli.batch import stop_on_signals
 from cli.failures import guarded
+from cli.startup import collect_seldom
 
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 unreadable or unsupported input, 4 output"
@@ -71,5 +72,6 @@ def _version_of(distribution: str) -> str:
 
 def run() -> None:
     """Entry point of the console script; ends the process with an exit code."""
+    collect_seldom()
     stop_on_signals()
     app(prog_name="modcodec")

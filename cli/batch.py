@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import signal
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cli.failures import INTERNAL, INTERRUPTED, Failure, complain, explain
 from codec.errors import BatchError, CodecError, UsageError
 from codec.outputs import STDIO
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 Report = dict[str, Any]
 Task = Callable[[str], Report]
@@ -143,6 +144,8 @@ def _attempt(task: Task, source: str, *, verbose: bool) -> Outcome:
 def _run_processes(
     sources: Sequence[str], task: Task, *, jobs: int, verbose: bool
 ) -> Iterator[Outcome]:
+    from multiprocessing.connection import wait
+
     waiting = list(sources)[::-1]
     running: dict[Connection, tuple[str, SpawnProcess]] = {}
     try:
@@ -156,6 +159,8 @@ def _run_processes(
 
 
 def _start(task: Task, source: str, *, verbose: bool) -> dict[Connection, tuple[str, SpawnProcess]]:
+    import multiprocessing
+
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(sender, task, source, verbose))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.params import Json, MaxPixels, Threads, Verbose
+from cli.progress import announce_compilation
 from codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def command(
     """
     from codec.api import compare
 
+    announce_compilation("lines")
     result = compare(
         reference, test, skip=skip, limit=limit, threads=threads, max_pixels=max_pixels
     )

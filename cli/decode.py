@@ -31,6 +31,8 @@ from cli.params import (
     Threads,
     Verbose,
 )
+from cli.progress import announce_compilation
+from cli.startup import spare_numpy_its_threads, startup_seconds
 from codec.errors import UsageError
 from codec.outputs import STDIO, Existing, existing_rule, may_write, refuse_same_file
 
@@ -97,6 +99,7 @@ def command(
         threads=threads,
         max_pixels=max_pixels,
         settings={"codec": codec, "crf": crf, "video_only": video_only},
+        quiet=quiet,
     )
     stream = sys.stderr if output == STDIO else sys.stdout
     show = None if quiet or as_json else partial(_show, stream=stream)
@@ -137,11 +140,14 @@ def decode_one(
     threads: int | None,
     max_pixels: int | None,
     settings: dict[str, Any],
+    quiet: bool,
 ) -> Report:
     """Decode one input to its target, complete or not at all, and tell what was written."""
+    spare_numpy_its_threads()
     from codec.api import open_coded, save_clip
 
-    start = time.monotonic()
+    announce_compilation("none" if quiet else "lines")
+    startup, start = startup_seconds(), time.monotonic()
     clip = open_coded(
         sys.stdin.buffer if source == STDIO else source,
         frames=frames,
@@ -161,6 +167,7 @@ def decode_one(
         "width": clip.info.width,
         "height": clip.info.height,
         "seconds": time.monotonic() - start,
+        "startup_seconds": startup,
         "notes": [*clip.notes, *notes],
     }
 
@@ -178,4 +185,5 @@ def _show(report: Report, *, stream: TextIO) -> None:
     for note in report["notes"]:
         print(f"{report['output']}: note: {note}", file=sys.stderr)
     size = f"{report['num_frames']} x {report['width']}x{report['height']}"
-    print(f"{report['output']}: {size}, {report['seconds']:.1f} s", file=stream, flush=True)
+    seconds = f"{report['seconds']:.1f} s after {report['startup_seconds']:.1f} s of start-up"
+    print(f"{report['output']}: {size}, {seconds}", file=stream, flush=True)

@@ -30,8 +30,13 @@ from cli.params import (
     Threads,
     Verbose,
 )
-from cli.progress import format_duration, progress_reporter, resolve_mode, write_json_line
-from codec.arch.presets import load_preset
+from cli.progress import (
+    announce_compilation,
+    format_duration,
+    progress_reporter,
+    resolve_mode,
+    write_json_line,
+)
 from codec.media.files import checked_input
 from codec.options import DEFAULT_PRESET, EncodeOptions
 from codec.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
@@ -86,6 +91,8 @@ def command(
     Without -o, NAME.modc is written beside each input. The input can be a picture (PNG, JPEG, WebP,
     ...) or a clip (anything that FFmpeg reads), and - is a y4m stream on standard input.
     """
+    from codec.arch.presets import load_preset
+
     options = EncodeOptions(
         preset=preset,
         rd_lambda=rd_lambda,
@@ -140,6 +147,7 @@ def encode_one(
         with atomic_output(target, existing) as part:
             from codec.encoder import encode_file
 
+            announce_compilation(mode)
             made = encode_file(source, part, options=options, on_progress=report_progress)
         report = {**names, **made.as_dict()}
     if mode == "json":

@@ -9,6 +9,8 @@ from typing import Any
 
 from cli.batch import Report, print_json, raise_if_any_failed, run_all
 from cli.params import Inputs, Json, MaxPixels, Verbose
+from cli.progress import announce_compilation
+from cli.startup import spare_numpy_its_threads
 from codec.outputs import STDIO
 
 NAME = "info"
@@ -35,8 +37,10 @@ def command(
 
 def info_one(source: str, *, max_pixels: int | None) -> Report:
     """What one file says about itself."""
+    spare_numpy_its_threads()
     from codec.api import info
 
+    announce_compilation("lines")
     summary = info(sys.stdin.buffer if source == STDIO else source, max_pixels=max_pixels)
     return {"input": source, **summary.as_dict()}
 

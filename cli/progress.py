@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -43,6 +44,18 @@ def progress_reporter(mode: str, *, name: str) -> Iterator[Reporter]:
         yield lambda progress: write_json_line(_as_json(progress) | {"input": name})
     else:
         yield lambda progress: None
+
+
+@functools.cache
+def announce_compilation(mode: str) -> None:
+    """Say once on standard error, in a resolved `mode`, if kernels are compiled; imports numba."""
+    from codec import jit
+
+    if mode == "json":
+        jit.announce_compilation(lambda: write_json_line({"type": "compiling"}))
+    elif mode != "none":
+        line = "compiling kernels (once, up to a minute)..."
+        jit.announce_compilation(lambda: print(line, file=sys.stderr, flush=True))
 
 
 def write_json_line(values: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import typer
 
 from cli.batch import Outcome, Report, print_json, raise_if_any_failed, run_all
 from cli.params import Inputs, Jobs, Json, MaxPixels, Quiet, Threads, Verbose
+from cli.progress import announce_compilation
+from cli.startup import spare_numpy_its_threads
 from codec.errors import BitstreamError
 from codec.outputs import STDIO
 
@@ -30,7 +32,7 @@ def command(
     Structure, checksums and the hash of every decoded frame are checked. Exits with 5 if any file
     is corrupt, and with 8 if of several files some failed otherwise.
     """
-    task = partial(verify_one, threads=threads, max_pixels=max_pixels)
+    task = partial(verify_one, threads=threads, max_pixels=max_pixels, quiet=quiet)
     show = None if quiet or as_json else _show
     outcomes = run_all(inputs, task, jobs=jobs, on_report=show, verbose=verbose)
     if as_json:
@@ -40,10 +42,12 @@ def command(
     raise_if_any_failed(outcomes)
 
 
-def verify_one(source: str, *, threads: int | None, max_pixels: int | None) -> Report:
+def verify_one(source: str, *, threads: int | None, max_pixels: int | None, quiet: bool) -> Report:
     """Decode one file to its end and tell what was checked."""
+    spare_numpy_its_threads()
     from codec.api import verify
 
+    announce_compilation("none" if quiet else "lines")
     checked = verify(
         sys.stdin.buffer if source == STDIO else source, threads=threads, max_pixels=max_pixels
     )

@@ -96,7 +96,7 @@ def code_intervals(intervals):
         assert start <= twin.decode_quantile() < start + freq
         twin.decode_advance(start, freq)
     assert twin.is_exhausted()
-    assert decoder.tolist() == [twin.code, twin.range, twin.position, 0]
+    assert decoder.tolist() == [twin.code, twin.range, twin.position, 0, len(data)]
     return data
 
 
@@ -193,7 +193,7 @@ def code_values(triples):
     assert rangecoder.is_exhausted(decoder, buffer)
     twin = ReferenceDecoder(data)
     assert [twin.decode_value(TABLES, mu, s) for _, mu, s in triples] == values.tolist()
-    assert decoder.tolist() == [twin.code, twin.range, twin.position, 0]
+    assert decoder.tolist() == [twin.code, twin.range, twin.position, 0, len(data)]
     return data
 
 

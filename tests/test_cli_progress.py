@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +79,17 @@ def test_bar_and_none(capsys: pytest.CaptureFixture) -> None:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert ("a[b].png: expected time 2:05" in captured.err) == (mode == "bar")
+
+
+def test_compiling_is_announced_on_standard_error(
+    modcodec: Callable[..., subprocess.CompletedProcess],
+    cli_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setitem(cli_environment, "MODCODEC_CACHE_DIR", str(tmp_path / "cache"))
+    still = Path(__file__).parent / "golden" / "still.modc"
+    first, second = (modcodec("info", still) for _ in range(2))
+    assert first.stderr.splitlines() == ["compiling kernels (once, up to a minute)..."]
+    assert second.stderr == ""
+    assert first.stdout == second.stdout

@@ -187,6 +187,13 @@ def test_outputs_by_name(still: Coded, clip: Coded, modcodec: Run, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.glob("f*")) == ["f01.png", "f02.png", "f03.png"]
 
 
+def test_decode_tells_start_up_apart(still: Coded, modcodec: Run) -> None:
+    told = json.loads(modcodec("decode", "--json", still.path, "-o", "again.png").stdout)
+    assert told["num_frames"] == 1
+    assert told["startup_seconds"] > 0
+    assert told["seconds"] > 0
+
+
 def test_info_verify_and_compare_tell_the_same(still: Coded, clip: Coded, modcodec: Run) -> None:
     infos = json.loads(modcodec("info", "--json", still.path, clip.path).stdout)
     for coded, told in zip((still, clip), infos, strict=True):

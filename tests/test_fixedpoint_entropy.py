@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "no hidden layers": architecture(arm_layers=0, contexts=24, ifce_features=5),
     "one hidden layer": architecture(arm_layers=1, contexts=1, ifce_features=0),
     "clip": CLIP,
+    "widest": architecture(contexts=24, ifce_features=31),
     "deep": architecture(static="0,3", hyper="0-4", arm_layers=7, contexts=14),
 }
 PARTITIONS = [Partition(), Partition(bands=3), Partition(True), Partition(True, 2)]
@@ -75,6 +76,18 @@ def test_coding_agrees_with_the_plain_twin(
     for one, other in zip(decoded, latents, strict=True):
         assert one.dtype == np.int16
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("width", [1, 31, 32, 33, 35, 64, 97])
+def test_rows_of_any_length_come_back(name: str, width: int) -> None:
+    arch, partition = ARCHITECTURES[name], Partition(bands=3)
+    size = {"num_frames": 2, "height": 11, "width": width}
+    program = load_network(random_network(arch, NARROW, seed=width, magnitude=8), NARROW)
+    latents = sparse_latents(arch, width, **size)
+    present, substreams = encode_latents(program, latents, **size, partition=partition)
+    decoded = decode_latents(program, present, substreams, **size, partition=partition)
+    assert all(np.array_equal(a, b) for a, b in zip(decoded, latents, strict=True))
 
 
 @pytest.mark.parametrize("partition", PARTITIONS, ids=str)

@@ -149,6 +149,29 @@ def test_light_commands_do_not_import_torch(
     assert done.returncode == exit_code, done.stderr
 
 
+def test_decoding_a_still_to_png_imports_no_other_media_library(
+    cli_environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = (
+        "import atexit, sys\n"
+        "heavy = {'torch', 'av', 'rich', 'imageio', 'PIL'}\n"
+        "atexit.register(lambda: sys.stderr.write(str(sorted(heavy & set(sys.modules)))))\n"
+        "from cli.app import run\n"
+        "run()\n"
+    )
+    still = ROOT / "tests" / "golden" / "still.modc"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "decode", str(still), "-o", "still.png"],
+        env=cli_environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.endswith("[]"), done.stderr
+    assert (tmp_path / "still.png").exists()
+
+
 def test_importing_codec_is_light(cli_environment: dict[str, str]) -> None:
     program = (
         "import codec, sys; print(sorted({'torch', 'numba', 'numpy', 'av'} & set(sys.modules)))"

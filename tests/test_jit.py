@@ -20,10 +20,10 @@ USE_KERNEL = """
 from codec import jit
 import numpy as np
 from codec.bitstream import rangecoder
-before = jit.is_cache_cold()
+jit.announce_compilation(lambda: print("compiling"))
 rangecoder.new_decoder_state(np.zeros(3, np.uint8))
+rangecoder.decode_quantile(rangecoder.new_decoder_state(np.zeros(3, np.uint8)))
 print(jit.CACHE_DIR)
-print(before, jit.is_cache_cold())
 """
 
 
@@ -49,18 +49,18 @@ def test_cache_folder_by_environment(tmp_path):
     assert inherited == str(tmp_path / tag)
 
 
-def test_cold_until_a_kernel_is_compiled(tmp_path):
-    folder, state = run(USE_KERNEL, MODCODEC_CACHE_DIR=str(tmp_path))
-    assert state == "True False"
+def test_compiling_is_announced_once_and_done_once(tmp_path):
+    line, folder = run(USE_KERNEL, MODCODEC_CACHE_DIR=str(tmp_path))
+    assert line == "compiling"
     assert list(Path(folder).rglob("*.nbi"))
-    assert run(USE_KERNEL, MODCODEC_CACHE_DIR=str(tmp_path))[1] == "False False"
+    assert run(USE_KERNEL, MODCODEC_CACHE_DIR=str(tmp_path)) == [folder]
 
 
 def test_unwritable_cache_falls_back_to_a_temporary_folder(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    folder, state = run(USE_KERNEL, MODCODEC_CACHE_DIR=str(blocked))
-    assert state == "True False"
+    line, folder = run(USE_KERNEL, MODCODEC_CACHE_DIR=str(blocked))
+    assert line == "compiling"
     assert not Path(folder).exists()
 
 
@@ -80,6 +80,28 @@ def test_results_keep_the_order_of_the_jobs(threads):
         n * n for n in range(50)
     ]
     assert jit.run_parallel(lambda n: n, [], threads=threads) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_mapping_ahead_keeps_the_order_and_is_not_far_ahead(threads):
+    started = []
+
+    def jobs():
+        for n in range(20):
+            started.append(n)
+            yield n
+
+    for number, result in enumerate(jit.map_ahead(lambda n: n * n, jobs(), threads=threads)):
+        assert result == number * number
+        assert len(started) <= number + threads
+    assert len(started) == 20
+
+
+def test_mapping_ahead_raises_in_the_order_of_the_jobs():
+    results = jit.map_ahead(lambda n: 1 // (2 - n), iter(range(9)), threads=3)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
 def test_two_threads_work_at_the_same_time():

@@ -84,6 +84,17 @@ def test_png_is_written_exactly(
     np.testing.assert_array_equal(png_samples(data), np.stack(planes, -1))
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_smooth_png_of_many_rows_is_written_exactly_and_small(depth: int) -> None:
+    y, x = np.mgrid[:400, :300]
+    kind = PixelFormat("rgb", depth)
+    waves = (y + 2 * x, 5 * x, 7 * y)
+    planes = tuple(((wave << (depth - 8)) // 8 % (1 << depth)).astype(kind.dtype) for wave in waves)
+    data = still_bytes(still_info(kind, 300, 400), Frame(planes), ".png", {})
+    assert_same_planes(planes_in(read_still(data)), planes)
+    assert len(data) < 0.4 * sum(plane.nbytes for plane in planes)
+
+
 def test_a_photograph_makes_the_round_trip(tmp_path: Path) -> None:
     clip = read_still(PHOTO)
     (frame,) = clip.frames

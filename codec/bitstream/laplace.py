@@ -7,6 +7,8 @@ and Exp-Golomb code.
 
 from __future__ import annotations
 
+import numpy as np
+
 from codec.arch.numerics import MU_FRAC
 from codec.bitstream.rangecoder import (
     ERROR,
@@ -17,7 +19,7 @@ from codec.bitstream.rangecoder import (
     encode,
     encode_bits,
 )
-from codec.jit import njit
+from codec.jit import inner, njit
 
 MAX_GOLOMB_PREFIX = 24
 # Bytes that a caller reserves for a value: a symbol of 16 bits, sign, prefix and suffix.
@@ -25,9 +27,11 @@ MAX_VALUE_BYTES = 12
 
 _NUM_FRACS = 1 << MU_FRAC
 _HALF = _NUM_FRACS >> 1
+# Up to this half width a symbol is looked for from the middle on: most are there.
+_NARROW = 16
 
 
-@njit
+@njit(forceinline=True)
 def split_mu(mu_q4):
     """(nearest integer, fraction in 1/16 from -8 to 7) of a location; halves round up."""
     mu_int = (mu_q4 + _HALF) >> MU_FRAC
@@ -85,24 +89,40 @@ def encode_value(state, buffer, cdf, row_start, half_width, golomb_order, value,
         encode_golomb(state, buffer, abs(k) - width - 1, golomb_order[scale_idx])
 
 
-@njit
-def decode_value(state, data, cdf, row_start, half_width, golomb_order, mu_q4, scale_idx):
-    """Inverse of `encode_value`; after an error (see the state) the value means nothing."""
-    mu_int, frac = split_mu(mu_q4)
-    width = half_width[scale_idx]
-    row = row_start[scale_idx * _NUM_FRACS + frac + _HALF]
-    quantile = decode_quantile(state)
+@inner(forceinline=True)
+def _find_symbol(cdf, row, width, quantile):
+    """Index in `cdf` of the symbol of a row that contains the quantile."""
     low, high = row, row + 2 * width + 2
+    if width <= _NARROW:
+        low += width
+        while cdf[low] > quantile:
+            low -= 1
+        while cdf[low + 1] <= quantile:
+            low += 1
+        return low
     while high - low > 1:
         middle = (low + high) >> 1
         if cdf[middle] <= quantile:
             low = middle
         else:
             high = middle
-    decode_advance(state, data, cdf[low], cdf[low + 1] - cdf[low])
+    return low
+
+
+@njit(forceinline=True)
+def decode_value(state, data, cdf, row_start, half_width, golomb_order, mu_q4, scale_idx):
+    """Inverse of `encode_value`; after an error (see the state) the value means nothing.
+
+    All arrays may also be pointers to their elements.
+    """
+    mu_int, frac = split_mu(mu_q4)
+    width = np.int64(half_width[scale_idx])
+    row = np.int64(row_start[scale_idx * _NUM_FRACS + frac + _HALF])
+    low = _find_symbol(cdf, row, width, decode_quantile(state))
+    decode_advance(state, data, np.int64(cdf[low]), np.int64(cdf[low + 1] - cdf[low]))
     k = low - row - width
     if k <= width:
         return mu_int + k
     is_negative = decode_bits(state, data, 1)
-    k = width + 1 + decode_golomb(state, data, golomb_order[scale_idx])
+    k = width + 1 + decode_golomb(state, data, np.int64(golomb_order[scale_idx]))
     return mu_int - k if is_negative else mu_int + k

@@ -9,16 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from codec.arch.numerics import FREQ_BITS
-from codec.jit import njit
+from codec.jit import inner, njit
 
 WINDOW_BITS = 56
 WINDOW_BYTES = WINDOW_BITS // 8
-STATE_SIZE = 4
+STATE_SIZE = 5
 # Entries of a state. LOW belongs to the encoder; the decoder holds value - low in its place (CODE).
 LOW = CODE = 0
 RANGE = 1
 POSITION = 2  # bytes written, or bytes shifted in (those past the end, read as zero, included)
 ERROR = 3  # 0, or one of the numbers below: the first thing that went wrong
+SIZE = 4  # decoder: bytes that there are
 
 ERROR_FULL = 1  # encoder: the buffer is too small
 ERROR_QUANTILE = 2  # decoder: a code that no encoder writes
@@ -31,11 +32,11 @@ _TOTAL = 1 << FREQ_BITS
 
 
 def new_encoder_state() -> np.ndarray:
-    """State of an encoder that has written nothing, int64[4]."""
-    return np.array([0, _TOP, 0, 0], np.int64)
+    """State of an encoder that has written nothing, int64[STATE_SIZE]."""
+    return np.array([0, _TOP, 0, 0, 0], np.int64)
 
 
-@njit
+@inner
 def _carry(buffer, position):
     """Add one to the bytes written so far."""
     i = min(position, buffer.size) - 1
@@ -103,7 +104,7 @@ def flush(state, buffer):
 
 @njit
 def new_decoder_state(data):
-    """State of a decoder at the start of `data` (uint8), int64[4]."""
+    """State of a decoder at the start of `data` (uint8), int64[STATE_SIZE]."""
     state = np.zeros(STATE_SIZE, np.int64)
     code = np.int64(0)
     for i in range(WINDOW_BYTES):
@@ -111,10 +112,11 @@ def new_decoder_state(data):
     state[CODE] = code
     state[RANGE] = _TOP
     state[POSITION] = WINDOW_BYTES
+    state[SIZE] = data.size
     return state
 
 
-@njit
+@njit(forceinline=True)
 def decode_quantile(state):
     """The point of [0, 2^16) that the next symbol's interval contains.
 
@@ -131,16 +133,19 @@ def decode_quantile(state):
     return quantile
 
 
-@njit
+@njit(forceinline=True)
 def decode_advance(state, data, start, freq):
-    """Remove the symbol [start, start + freq) that contains the quantile just read."""
+    """Remove the symbol [start, start + freq) that contains the quantile just read.
+
+    `state` and `data` are arrays, or pointers to their elements.
+    """
     step = state[RANGE] >> FREQ_BITS
     code = state[CODE] - step * start
     span = step * freq
     position = state[POSITION]
     while span <= _BOTTOM:
         code <<= 8
-        if position < data.size:
+        if position < state[SIZE]:
             code |= np.int64(data[position])
         position += 1
         span <<= 8

@@ -7,10 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.errors import BitstreamError
-from codec.jit import njit
+from codec.fixedpoint.lanes import (
+    LANES,
+    load,
+    load_splat,
+    mul_add,
+    pointer,
+    shift_clamp,
+    splat,
+    store,
+)
+from codec.jit import inner, njit
 
-# The kernel reads this many taps in one pass over the accumulators.
-TAPS_PER_PASS = 4
+TILE = 2 * LANES  # places that are worked on at once
 
 # Arguments of kernels: a literal in their place would compile another version for every value.
 ZERO = np.int64(0)
@@ -29,9 +38,8 @@ HIGH = 6
 class Rows(NamedTuple):
     """y[o] = clamp((bias[o] + sum_f weight[o, f] x[f]) >> shift, low, high).
 
-    `weight` is (outputs, taps), filled up with zero taps to a multiple of TAPS_PER_PASS; the
-    rounding constant of the shift is part of `bias`. Both have the type of the accumulator. `form`
-    is (shift, low, high).
+    `weight` is (outputs, taps), and the rounding constant of the shift is part of `bias`. Both have
+    the type of the accumulator. `form` is (shift, low, high).
     """
 
     weight: np.ndarray
@@ -81,10 +89,7 @@ def make_rows(
             f"network: {name}: its weighted sums could exceed {acc_max}; use smaller weights"
         )
     dtype = np.int32 if acc_max < 1 << 31 else np.int64
-    taps = -(-weight.shape[1] // TAPS_PER_PASS) * TAPS_PER_PASS
-    padded = np.zeros((weight.shape[0], taps), dtype)
-    padded[:, : weight.shape[1]] = weight + residual
-    return Rows(padded, (bias + half).astype(dtype), form)
+    return Rows((weight + residual).astype(dtype), (bias + half).astype(dtype), form)
 
 
 def pack(*layers: Rows) -> Stack:
@@ -101,31 +106,99 @@ def pack(*layers: Rows) -> Stack:
     )
 
 
+@inner(forceinline=True)
+def _few_places(src, start, offsets, length, rows, first, form, dst, target):
+    """One output at fewer places than a tile has."""
+    (weight, taps, bias), (shift, low, high) = rows, form
+    for j in range(length):
+        total = bias
+        for f in range(taps):
+            total += src[start + offsets[f] + j] * weight[first + f]
+        dst[target + j] = min(max(total >> shift, low), high)
+
+
+@inner(forceinline=True)
+def _one_output(src, at, offsets, rows, first, form, dst, target):
+    """One output at TILE places."""
+    (weight, taps, bias), (shift, low, high) = rows, form
+    left = right = splat(bias)
+    for f in range(taps):
+        place, w = at + offsets[f], load_splat(weight, first + f)
+        left = mul_add(left, load(src, place), w)
+        right = mul_add(right, load(src, place + LANES), w)
+    store(dst, target, shift_clamp(left, shift, low, high))
+    store(dst, target + LANES, shift_clamp(right, shift, low, high))
+
+
+@inner(forceinline=True)
+def _four_outputs(src, at, offsets, rows, first, form, dst, target, step):
+    """Four outputs at TILE places: eight sums, which share the inputs, fill half the registers."""
+    (weight, taps, biases, o), (shift, low, high) = rows, form
+    left_a = right_a = load_splat(biases, o)
+    left_b = right_b = load_splat(biases, o + 1)
+    left_c = right_c = load_splat(biases, o + 2)
+    left_d = right_d = load_splat(biases, o + 3)
+    for f in range(taps):
+        place, row = at + offsets[f], first + f
+        left, right = load(src, place), load(src, place + LANES)
+        w = load_splat(weight, row)
+        left_a, right_a = mul_add(left_a, left, w), mul_add(right_a, right, w)
+        w = load_splat(weight, row + taps)
+        left_b, right_b = mul_add(left_b, left, w), mul_add(right_b, right, w)
+        w = load_splat(weight, row + 2 * taps)
+        left_c, right_c = mul_add(left_c, left, w), mul_add(right_c, right, w)
+        w = load_splat(weight, row + 3 * taps)
+        left_d, right_d = mul_add(left_d, left, w), mul_add(right_d, right, w)
+    store(dst, target, shift_clamp(left_a, shift, low, high))
+    store(dst, target + LANES, shift_clamp(right_a, shift, low, high))
+    store(dst, target + step, shift_clamp(left_b, shift, low, high))
+    store(dst, target + step + LANES, shift_clamp(right_b, shift, low, high))
+    store(dst, target + 2 * step, shift_clamp(left_c, shift, low, high))
+    store(dst, target + 2 * step + LANES, shift_clamp(right_c, shift, low, high))
+    store(dst, target + 3 * step, shift_clamp(left_d, shift, low, high))
+    store(dst, target + 3 * step + LANES, shift_clamp(right_d, shift, low, high))
+
+
+@inner
+def _affine(src, start, offsets, length, meta, weight, biases, index, dst, target, step):
+    """`affine` on pointers. The last tile is moved back to end where the places do: it makes some
+    of them again."""
+    outputs, taps = meta[index, OUTPUTS], meta[index, TAPS]
+    weights, bias = meta[index, WEIGHTS], meta[index, BIASES]
+    form = (meta[index, SHIFT], meta[index, LOW], meta[index, HIGH])
+    fours = outputs // 4 * 4 if length >= TILE else 0
+    for j in range(0, length if fours else 0, TILE):
+        at = min(j, length - TILE)
+        for o in range(0, fours, 4):
+            rows, to = (weight, taps, biases, bias + o), target + o * step + at
+            _four_outputs(src, start + at, offsets, rows, weights + o * taps, form, dst, to, step)
+    for o in range(fours, outputs):
+        rows, first, to = (weight, taps, biases[bias + o]), weights + o * taps, target + o * step
+        if length < TILE:
+            _few_places(src, start, offsets, length, rows, first, form, dst, to)
+            continue
+        for j in range(0, length, TILE):
+            at = min(j, length - TILE)
+            _one_output(src, start + at, offsets, rows, first, form, dst, to + at)
+
+
 @njit
-def affine(src, start, offsets, length, stack, index, acc, dst, target, step):
+def affine(src, start, offsets, length, stack, index, dst, target, step):
     """Layer `index` of a stack at `length` neighbouring places: tap f of place j is
     src[start + offsets[f] + j].
 
-    Output o goes to dst[target + o step + j]; `acc` is scratch of at least `length` accumulators.
-    Offsets of the taps that only fill up may be any valid ones. All arrays are flat, and indices
-    unsigned: slices would count references, and signed indices would wrap around.
+    Output o goes to dst[target + o step + j]. All arrays are flat; no place is read and written.
     """
-    meta, weight, biases = stack.meta, stack.weight, stack.bias
-    outputs, taps, shift = meta[index, OUTPUTS], meta[index, TAPS], meta[index, SHIFT]
-    low, high = meta[index, LOW], meta[index, HIGH]
-    for o in range(outputs):
-        bias, first = biases[meta[index, BIASES] + o], meta[index, WEIGHTS] + o * taps
-        for j in range(length):
-            acc[j] = bias
-        for f in range(0, taps, 4):
-            w = np.uint64(first + f)
-            wa, wb = weight[w], weight[w + np.uint64(1)]
-            wc, wd = weight[w + np.uint64(2)], weight[w + np.uint64(3)]
-            a, b = np.uint64(start + offsets[f]), np.uint64(start + offsets[f + 1])
-            c, d = np.uint64(start + offsets[f + 2]), np.uint64(start + offsets[f + 3])
-            for j in range(length):
-                k = np.uint64(j)
-                acc[j] += src[a + k] * wa + src[b + k] * wb + src[c + k] * wc + src[d + k] * wd
-        out = np.uint64(target + o * step)
-        for j in range(length):
-            dst[out + np.uint64(j)] = min(max(acc[j] >> shift, low), high)
+    _affine(
+        pointer(src, 0),
+        start,
+        pointer(offsets, 0),
+        length,
+        stack.meta,
+        pointer(stack.weight, 0),
+        pointer(stack.bias, 0),
+        index,
+        pointer(dst, 0),
+        target,
+        step,
+    )

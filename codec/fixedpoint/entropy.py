@@ -22,12 +22,12 @@ from codec.bitstream.rate import COST_FRAC, log2_q16, symbol_costs_q16
 from codec.bitstream.tables import load_tables
 from codec.errors import BitstreamError
 from codec.fixedpoint.affine import Rows, pack
+from codec.fixedpoint.entropy_decoding import decode_band
 from codec.fixedpoint.entropy_kernels import (
     Band,
     Ifce,
     Laplace,
     arm_columns,
-    decode_band,
     encode_rows,
     rate_rows,
 )
@@ -183,9 +183,7 @@ def decode_latents(
         if _is_flagged(store, step) and _decode_is_empty(state, data):
             return
         band, ifce = _band(store, step, (top, bottom)), features.of(step)
-        error = decode_band(
-            store.flat, band, program.arm.contexts, columns, ifce, laplace, state, data
-        )
+        error = decode_band(store.flat, band, columns, ifce, laplace, state, data)
         if error:
             raise BitstreamError(
                 f"substream {index}: the latents of grid {step.grid} are damaged (error {error})"

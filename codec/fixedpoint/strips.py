@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-SAMPLES_PER_JOB = 8192
+# Some tens of microseconds of work, so that handing it to a thread does not count.
+SAMPLES_PER_JOB = 1 << 15
 
 
 def cut_rows(height: int, width: int) -> list[tuple[int, int]]:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.arch import Layer
-from codec.fixedpoint.affine import OUTPUTS, TAPS, TAPS_PER_PASS, ZERO, Rows, Stack, affine, pack
+from codec.fixedpoint.affine import OUTPUTS, TAPS, ZERO, Rows, Stack, affine, pack
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.temporal import add_saturated
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 _TILE = 256
 _STEP = np.int64(_TILE)
@@ -42,9 +42,8 @@ def cut_runs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
 def _restrict(rows: Rows, channels: np.ndarray, kernel: int) -> Rows:
     """The rows with the taps of the inputs `channels` alone; an input has kernel^2 taps."""
     inputs = rows.weight.shape[1] // kernel**2
-    real = rows.weight[:, : inputs * kernel**2].reshape(-1, inputs, kernel**2)
-    kept = real[:, channels].reshape(rows.weight.shape[0], -1)
-    return Rows(np.pad(kept, ((0, 0), (0, -kept.shape[1] % TAPS_PER_PASS))), rows.bias, rows.form)
+    real = rows.weight.reshape(-1, inputs, kernel**2)
+    return rows._replace(weight=real[:, channels].reshape(rows.weight.shape[0], -1))
 
 
 def _make_runs(program: Program, channels: np.ndarray) -> list[Run]:
@@ -59,7 +58,7 @@ def _make_runs(program: Program, channels: np.ndarray) -> list[Run]:
     return runs
 
 
-@njit
+@inner
 def _first_offsets(source, first_row, height, kernel, y, offsets):
     """Where the taps (channel, row, column) of picture row y start in the source, replicated."""
     channels, rows, stride = source.shape
@@ -72,15 +71,15 @@ def _first_offsets(source, first_row, height, kernel, y, offsets):
                 f += 1
 
 
-@njit
-def _inner_layers(stack, length, acc, tiles, offsets):
+@inner
+def _inner_layers(stack, length, tiles, offsets):
     """Layers after the first on tiles (2, channels, _TILE), flat; gives the place of the result."""
     current, size = 0, tiles.size >> 1
     for i in range(1, stack.meta.shape[0]):
         for f in range(stack.meta[i, TAPS]):
-            offsets[f] = min(f, stack.meta[i - 1, OUTPUTS] - 1) * _TILE
+            offsets[f] = f * _TILE
         source, target = current * size, (1 - current) * size
-        affine(tiles, source, offsets, length, stack, i, acc, tiles, target, _STEP)
+        affine(tiles, source, offsets, length, stack, i, tiles, target, _STEP)
         current = 1 - current
     return current * size
 
@@ -97,15 +96,14 @@ def _run_rows(source, source_row, height, stack, kernel, out, out_row, margin):
     for i in range(stack.meta.shape[0]):
         widest = max(widest, stack.meta[i, OUTPUTS])
         most_taps = max(most_taps, stack.meta[i, TAPS])
-    acc = np.zeros(_TILE, stack.bias.dtype)
     tiles = np.zeros(2 * widest * _TILE, source.dtype)
     first_offsets, offsets = np.zeros(most_taps, np.int64), np.zeros(most_taps, np.int64)
     for y in range(out.shape[1]):
         _first_offsets(source, source_row, height, kernel, out_row + y, first_offsets)
         for x in range(0, width, _TILE):
             length = min(_TILE, width - x)
-            affine(flat, x, first_offsets, length, stack, ZERO, acc, tiles, ZERO, _STEP)
-            result = _inner_layers(stack, length, acc, tiles, offsets)
+            affine(flat, x, first_offsets, length, stack, ZERO, tiles, ZERO, _STEP)
+            result = _inner_layers(stack, length, tiles, offsets)
             for c in range(outputs):
                 for j in range(length):
                     out[c, y, margin + x + j] = tiles[result + c * _TILE + j]

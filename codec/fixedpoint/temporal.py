@@ -11,7 +11,7 @@ from codec.fixedpoint.adaptive import Modulated, bake_numbered
 from codec.fixedpoint.affine import HIGH, LOW, SHIFT, TAPS, Stack, affine
 from codec.fixedpoint.program import Convolution, TimeFilter
 from codec.fixedpoint.strips import cut_rows
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 _TILE = 1024
 
@@ -61,7 +61,7 @@ def filter_time(planes: np.ndarray, layer: TimeFilter, *, threads: int) -> np.nd
     return out.reshape(planes.shape)
 
 
-@njit
+@inner
 def _tap_offsets(source_shape, channels, kernel, dilation, t, y, offsets):
     """Where the taps (channel, time, row, column) of output line y of frame t start, replicated."""
     frames, all_channels, height, stride = source_shape
@@ -89,7 +89,6 @@ def _convolve_strip(source, out, rows, shape, t, y0, y1):
     outputs, width = out.shape[1] // groups, out.shape[3]
     flat, target = source.ravel(), out.ravel()
     offsets = np.zeros(rows.meta[0, TAPS], np.int64)
-    acc = np.zeros(width, rows.bias.dtype)
     for y in range(y0, y1):
         _tap_offsets(
             source.shape, channels // groups, (kernel_time, kernel_space), dilation, t, y, offsets
@@ -97,7 +96,7 @@ def _convolve_strip(source, out, rows, shape, t, y0, y1):
         for g in range(groups):
             first = g * (channels // groups) * height * stride
             start = ((t * out.shape[1] + g * outputs) * height + y) * width
-            affine(flat, first, offsets, width, rows, g, acc, target, start, height * width)
+            affine(flat, first, offsets, width, rows, g, target, start, height * width)
 
 
 @njit

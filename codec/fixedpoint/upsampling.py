@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.fixedpoint.affine import ONE, TAPS, ZERO, Stack, affine
+from codec.fixedpoint.affine import ONE, ZERO, Stack, affine
 from codec.fixedpoint.strips import cut_planes
-from codec.jit import njit, run_parallel
+from codec.jit import inner, njit, run_parallel
 
 
-@njit
-def _vertical(src, p, y, stack, index, num_taps, acc, line, reach):
+@inner
+def _vertical(src, p, y, stack, index, num_taps, line, reach):
     """Weigh `num_taps` rows of plane p from row y on, replicated, into a line with margins."""
     height, width = src.shape[1:]
-    offsets = np.zeros(stack.meta[index, TAPS], np.int64)
+    offsets = np.zeros(num_taps, np.int64)
     for i in range(num_taps):
         offsets[i] = min(max(y + i, 0), height - 1) * width
     start = p * height * width
-    affine(src.ravel(), start, offsets, width, stack, index, acc, line, reach, ZERO)
+    affine(src.ravel(), start, offsets, width, stack, index, line, reach, ZERO)
     for j in range(reach):
         line[j] = line[reach]
         line[reach + width + j] = line[reach + width - 1]
@@ -28,8 +28,7 @@ def _interpolate(src, dst, active, stage, num_taps, place):
     """Make rows 2 y0 to 2 y1 of planes p0 to p1 of dst, place = (p0, p1, y0, y1), where active."""
     p0, p1, y0, y1 = place
     width, reach = src.shape[2], num_taps >> 1
-    across = np.arange(stage.meta[0, TAPS]) % num_taps
-    acc = np.zeros(width, stage.bias.dtype)
+    across = np.arange(num_taps)
     line = np.zeros(width + 2 * reach, src.dtype)
     evens, odds = np.zeros(width, src.dtype), np.zeros(width, src.dtype)
     for p in range(p0, p1):
@@ -38,9 +37,9 @@ def _interpolate(src, dst, active, stage, num_taps, place):
         for y in range(2 * y0, min(2 * y1, dst.shape[1])):
             phase = y & 1
             first = (y >> 1) - reach + phase
-            _vertical(src, p, first, stage, phase, num_taps, acc, line, reach)
-            affine(line, ZERO, across, width, stage, ZERO, acc, evens, ZERO, ZERO)
-            affine(line, ONE, across, width, stage, ONE, acc, odds, ZERO, ZERO)
+            _vertical(src, p, first, stage, phase, num_taps, line, reach)
+            affine(line, ZERO, across, width, stage, ZERO, evens, ZERO, ZERO)
+            affine(line, ONE, across, width, stage, ONE, odds, ZERO, ZERO)
             for j in range(dst.shape[2] >> 1):
                 dst[p, y, 2 * j] = evens[j]
                 dst[p, y, 2 * j + 1] = odds[j]
@@ -54,17 +53,16 @@ def _filter(src, dst, active, rows, num_taps, place):
     p0, p1, y0, y1 = place
     height, width = src.shape[1:]
     reach = num_taps >> 1
-    across = np.arange(rows.meta[0, TAPS]) % num_taps
-    acc = np.zeros(width, rows.bias.dtype)
+    across = np.arange(num_taps)
     line = np.zeros(width + 2 * reach, src.dtype)
     out = dst.ravel()
     for p in range(p0, p1):
         if not active[p]:
             continue
         for y in range(y0, y1):
-            _vertical(src, p, y - reach, rows, ZERO, num_taps, acc, line, reach)
+            _vertical(src, p, y - reach, rows, ZERO, num_taps, line, reach)
             target = (p * height + y) * width
-            affine(line, ZERO, across, width, rows, ZERO, acc, out, target, ZERO)
+            affine(line, ZERO, across, width, rows, ZERO, out, target, ZERO)
 
 
 def interpolate(

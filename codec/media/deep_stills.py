@@ -1,9 +1,8 @@
-"""Pictures of 16 bit that Pillow reads as 8 bit without a word, read and written through FFmpeg."""
+"""Pictures of 16 bit that Pillow reads as 8 bit without a word, read through FFmpeg."""
 
 from __future__ import annotations
 
 import io
-from fractions import Fraction
 
 import numpy as np
 
@@ -11,12 +10,11 @@ from codec.errors import InputError
 from codec.media import png
 from codec.media.files import reason
 from codec.media.frames import PixelFormat
-from codec.media.planes import PACKINGS, frame_of, planes_of, readable_name, resampled
+from codec.media.planes import PACKINGS, planes_of, readable_name, resampled
 
 # Pillow's formats and modes that may be deeper in the file.
 _SUSPECTS = ("TIFF", "PPM", "JPEG2000")
 _SHALLOW_COLOUR = ("RGB", "RGBA", "LA")
-_PNG_NAMES = {2: "ya16be", 3: "rgb48be", 4: "rgba64be"}
 
 
 def is_deep(data: bytes, kind: str | None, mode: str) -> bool:
@@ -43,19 +41,6 @@ def read_deep(data: bytes, name: str) -> tuple[PixelFormat, tuple[np.ndarray, ..
     if pixel_format.layout not in ("gray", "rgb"):
         raise InputError(f"{name}: not a still picture")
     return pixel_format, planes
-
-
-def deep_png(planes: tuple[np.ndarray, ...]) -> bytes:
-    """A PNG file of 16 bit with grey and alpha, RGB, or RGB and alpha: 2, 3 or 4 planes."""
-    import av
-
-    picture = frame_of(planes, _PNG_NAMES[len(planes)])
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height = picture.width, picture.height
-    encoder.pix_fmt = picture.format.name
-    encoder.time_base = Fraction(1, 25)
-    packets = [*encoder.encode(picture), *encoder.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
 
 
 def _bits(data: bytes) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from codec.errors import CodecError, InputError, OutputError
 from codec.media import exif, png
 from codec.media.convert import RGB_COLOUR, as_picture
-from codec.media.deep_stills import deep_png, is_deep, read_deep
+from codec.media.deep_stills import is_deep, read_deep
 from codec.media.files import checked_input, reason
 from codec.media.frames import Clip, ClipInfo, Colour, Frame, PixelFormat
 
@@ -90,7 +90,7 @@ def still_bytes(info: ClipInfo, frame: Frame, extension: str, metadata: dict[str
     info, frame = as_picture(info, frame)
     _check_writable(info.format, extension)
     if extension == ".png":
-        return png.with_metadata(_png(info.format, frame), metadata, info.colour)
+        return png.png_bytes(frame.planes, metadata, info.colour)
     try:
         return _saved(frame, extension, metadata)
     except (OSError, ValueError, RuntimeError) as error:
@@ -241,12 +241,6 @@ def _check_writable(pixel_format: PixelFormat, extension: str) -> None:
         raise OutputError(f"{kind} cannot hold the 16-bit samples of this picture; use .png")
     if extension == ".pgm" and pixel_format.layout != "gray":
         raise OutputError("pgm holds grey pictures only; use .png")
-
-
-def _png(pixel_format: PixelFormat, frame: Frame) -> bytes:
-    if pixel_format.depth == 16 and pixel_format.num_planes > 1:
-        return deep_png(frame.planes)
-    return _saved(frame, ".png", {})
 
 
 def _saved(frame: Frame, extension: str, metadata: dict[str, bytes]) -> bytes:
