@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.jit import njit_float
+from codec.jit import inner_float, njit_float
 from codec.layers.kernels.pyramid_kernels import (
     double_line,
     double_row_back,
@@ -86,13 +86,13 @@ class Lines(NamedTuple):
     columns: np.ndarray
 
 
-@njit_float
+@inner_float
 def _row_count(chain):
     """Rows of scratch before the activations of the layers: ones, and the map's gradients."""
     return 1 + chain.layers[chain.limits.shape[0], OUTPUTS]
 
 
-@njit_float
+@inner_float
 def _widest(chain):
     widest = chain.inputs
     for layer in range(chain.layers.shape[0]):
@@ -100,7 +100,7 @@ def _widest(chain):
     return padded_outputs(widest)
 
 
-@njit_float
+@inner_float
 def _new_scratch(chain):
     count, group = chain.limits.shape[0], _widest(chain)
     scratch = aligned_zeros((_row_count(chain) + (count + 4) * group) * PITCH)
@@ -108,7 +108,7 @@ def _new_scratch(chain):
     return scratch
 
 
-@njit_float
+@inner_float
 def _new_lines(inputs, width):
     channels, half = inputs.number.size, inputs.doubled.shape[2]
     # Rows of a power of two apart would share few sets of the cache.
@@ -118,7 +118,7 @@ def _new_lines(inputs, width):
     return Lines(rows[0], rows[1], halves, new_columns(half))
 
 
-@njit_float
+@inner_float
 def _load_row(inputs, y, width, lines):
     """The inputs at row y, every channel."""
     for c in range(inputs.number.size):
@@ -130,7 +130,7 @@ def _load_row(inputs, y, width, lines):
             double_line(lines.halves[c], inputs.phases, row)
 
 
-@njit_float
+@inner_float
 def _hidden(chain, tables, scratch, count, group, length):
     """The first `count` layers of a tile; `tables` (layers + 1, ...) gets what each layer reads."""
     base = address(chain.weights, 0)
@@ -147,7 +147,7 @@ def _hidden(chain, tables, scratch, count, group, length):
             tables[layer + 1, i] = target + i * _ROW
 
 
-@njit_float
+@inner_float
 def _dense(chain, row, table, target, length):
     """Rows of a layer without limits."""
     base = address(chain.weights, 0)
@@ -182,7 +182,7 @@ def chain_rows(chain, inputs, y0, y1, trunk, straight):
                 copy_row((trunk[c, y], x), (scratch, (spare - group + c) * PITCH), length)
 
 
-@njit_float
+@inner_float
 def _load_gradients(back, values, y, x, limits, scratch, row, length, whole):
     """Gradients of outputs into rows of scratch, 0 where the clamped value is at a limit."""
     low, high = limits[0], limits[1]
@@ -195,7 +195,7 @@ def _load_gradients(back, values, y, x, limits, scratch, row, length, whole):
         out[length:] = _ZERO
 
 
-@njit_float
+@inner_float
 def _layers_back(chain, tables, backs, sums, scratch, group, length):
     """Send the gradients in `backs`, of the last layer, back to the first layer's outputs."""
     count = chain.limits.shape[0]
@@ -215,7 +215,7 @@ def _layers_back(chain, tables, backs, sums, scratch, group, length):
             backs[i] = target + i * _ROW
 
 
-@njit_float
+@inner_float
 def _inputs_back(inputs, y, width, lines, doubled_back, plain_back, slots, taps_back):
     """Send the gradients of the inputs at row y back to the planes that they came from."""
     for c in range(inputs.number.size):
@@ -229,7 +229,7 @@ def _inputs_back(inputs, y, width, lines, doubled_back, plain_back, slots, taps_
             )  # fmt: skip
 
 
-@njit_float
+@inner_float
 def _tile_back(chain, tables, trunk, trunk_back, straight_back, y, x, length, scratch, sums, first):
     """Gradients of the inputs of a tile, into the rows of scratch from `first + 3 groups` on."""
     count, group, outputs = chain.limits.shape[0], _widest(chain), straight_back.shape[0]
@@ -302,7 +302,7 @@ def add_planes(planes, target, sources):
                 row[x] += other[x]
 
 
-@njit_float
+@inner_float
 def _fold(chain, sums, gradients):
     target = 0
     for layer in range(chain.limits.shape[0] + 1):

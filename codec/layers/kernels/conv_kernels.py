@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.jit import njit_float
+from codec.jit import inner_float, njit_float
 from codec.layers.kernels.tiles import (
     INFINITE,
     PITCH,
@@ -72,7 +72,7 @@ def fold_plane(source, target, margin):
             out[width - 1] += row[margin + width + x]
 
 
-@njit_float
+@inner_float
 def _point_at_taps(table, padded, form, group, t, y):
     """Addresses of the rows (channel, time, row, column) that output row y of frame t reads."""
     frames, channels, rows, stride = padded.shape

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, njit_float, run_parallel
+from codec.jit import get_threads, inner_float, njit_float, run_parallel
 from codec.layers.error import ErrorPlane
 
 _STRIP_SAMPLES = 1 << 15
 _ZERO, _HALF, _TWO = np.float32(0.0), np.float32(0.5), np.float32(2.0)
 
 
-@njit_float
+@inner_float
 def _full_row(values, target, mask, factor, back):
     """Sum of squared errors of a row; `back` gets 2 factor * error."""
     total = _ZERO
@@ -32,7 +32,7 @@ def _full_row(values, target, mask, factor, back):
     return total
 
 
-@njit_float
+@inner_float
 def _box_row(upper, lower, target, mask, factor, back, scratch):
     """As `_full_row` for means over two columns of two rows; `back` gets what a sample gets.
 

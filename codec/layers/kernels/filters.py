@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, njit_float, run_parallel
+from codec.jit import get_threads, inner_float, njit_float, run_parallel
 
 _ZERO = np.float32(0.0)
 
 
-@njit_float
+@inner_float
 def _add_scaled(target, weight, source):
     """target += weight * source, planes (h, w)."""
     for y in range(target.shape[0]):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from codec.arch.numerics import CONTEXT_ACT_MAX, CONTEXT_FRAC
-from codec.jit import njit_float, run_parallel
+from codec.jit import inner_float, njit_float, run_parallel
 from codec.layers.kernels.rate_layout import FeaturePlan
 
 _LIMIT = np.float32(CONTEXT_ACT_MAX / (1 << CONTEXT_FRAC))
 
 
-@njit_float
+@inner_float
 def _add_sources(plane, rows, columns, store, sources, halvings, level, weights):
     """plane += sum of weight * source over the sources of one level."""
     for s in range(sources.shape[0]):
@@ -28,7 +28,7 @@ def _add_sources(plane, rows, columns, store, sources, halvings, level, weights)
                     plane[at + x] += weight * store[line + x]
 
 
-@njit_float
+@inner_float
 def _double(small, small_columns, plane, rows, columns):
     """plane(y, x) = small(y / 2, x / 2)."""
     for y in range(rows):
@@ -57,7 +57,7 @@ def _features(store, sources, halvings, shapes, weights, bias, out):
         out[j] = min(max(planes[0, j], -_LIMIT), _LIMIT)
 
 
-@njit_float
+@inner_float
 def _halve(plane, rows, columns, small, small_rows, small_columns):
     """small(y, x) = the sum of the pixels of `plane` that it covers."""
     for y in range(small_rows):
@@ -71,7 +71,7 @@ def _halve(plane, rows, columns, small, small_rows, small_columns):
                 small[at + small_columns - 1] += plane[line + columns - 1]
 
 
-@njit_float
+@inner_float
 def _source_products(plane, rows, columns, store, sources, halvings, level, out):
     """out[s] = sum over pixels of plane * source, for the sources of one level."""
     for s in range(sources.shape[0]):

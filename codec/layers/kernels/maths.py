@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from codec.jit import njit_float
+from codec.jit import inner_float
 
 F32 = np.float32
 
@@ -52,14 +52,14 @@ def _float_of(typing_context, bits):
     return _bit_cast(types.int32, types.float32, ir.FloatType())
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def _exp_rest(r):
     """(exp(r) - 1 - r) / r^2 for |r| <= 0.35."""
     a, b, c, d, e, f = _EXP_TERMS
     return a + r * (b + r * (c + r * (d + r * (e + r * f))))
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def exp(x):
     """e^x in float32 to a relative 2e-7; x is first held to [-87, 88]."""
     x = min(max(x, _EXP_LOWEST), _EXP_HIGHEST)
@@ -69,7 +69,7 @@ def exp(x):
     return (_ONE + (r + r * r * _exp_rest(r))) * power
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def one_minus_exp_minus(x):
     """1 - e^-x for x >= 0 in float32, to a relative 5e-7 for small x as well."""
     r = -min(x, _NEAR)
@@ -77,7 +77,7 @@ def one_minus_exp_minus(x):
     return near if x < _NEAR else _ONE - exp(-x)
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def log(x):
     """ln x in float32 for normal x > 0, to 3e-7 of max(1, |ln x|).
 
@@ -95,7 +95,7 @@ def log(x):
     return (exponent * _LN2_LOW + z * series) + exponent * _LN2_HIGH
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def tanh(x):
     """tanh x in float32, to an absolute 3e-7."""
     return _ONE - _TWO / (exp(_TWO * x) + _ONE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.jit import njit_float
+from codec.jit import inner_float
 from codec.layers.kernels.maths import log
 
 U32 = np.uint32
@@ -23,20 +23,20 @@ _SINE = tuple(F32(c) for c in (3.14159265, -5.16771278, 2.55016404, -0.599264529
                                -0.00737043095))  # fmt: skip
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def _hash(x):
     x = U32((x ^ (x >> _S16)) * _FIRST)
     x = U32((x ^ (x >> _S15)) * _SECOND)
     return U32(x ^ (x >> _S16))
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def _uniform(x):
     """A float on (0, 1) from 32 hashed bits."""
     return (F32(np.int32(x >> _S8)) + _HALF) * _UNIT
 
 
-@njit_float(inline="always")
+@inner_float(inline="always")
 def gaussian(seed, counter):
     """Noise of mean 0 and variance 1; seed and counter are uint32."""
     place = U32(_hash(seed) + U32(counter * _TWO_STEPS))

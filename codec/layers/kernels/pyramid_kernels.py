@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.jit import njit_float
+from codec.jit import inner_float, njit_float
 from codec.layers.kernels.vectors import (
     LANES,
     add,
@@ -26,13 +26,13 @@ _FILTER_REACH = 3
 _ZERO = np.float32(0.0)
 
 
-@njit_float
+@inner_float
 def _whole(width):
     """Pixels of a row that whole vectors hold."""
     return width // LANES * LANES
 
 
-@njit_float
+@inner_float
 def _four_rows(rows, first):
     """Four rows of (h, w) from row `first` on, replicated outside."""
     last = rows.shape[0] - 1
@@ -41,7 +41,7 @@ def _four_rows(rows, first):
     return a, b, c, d
 
 
-@njit_float
+@inner_float
 def _weigh_rows(rows, first, kernel, line, margin):
     """line = sum of kernel[i] * row first + i, rows outside replicated; edges replicated as well.
 
@@ -68,7 +68,7 @@ def _weigh_rows(rows, first, kernel, line, margin):
     line[margin + width :] = middle[width - 1]
 
 
-@njit_float
+@inner_float
 def _fold_margins(line, margin, width):
     """Add the gradients of replicated edges to those of the edges; gives the middle."""
     middle = line[margin : margin + width]
@@ -78,7 +78,7 @@ def _fold_margins(line, margin, width):
     return middle
 
 
-@njit_float
+@inner_float
 def _rows_back(gradient, rows, first, kernel, rows_back, sums):
     """Gradients behind `_weigh_rows`, `gradient` (w,) without margins; adds to `sums` (taps,)."""
     width = rows.shape[1]
@@ -98,19 +98,19 @@ def _rows_back(gradient, rows, first, kernel, rows_back, sums):
             sums[i + k] += total
 
 
-@njit_float
+@inner_float
 def new_line(width):
     """Scratch for a row of `width` source pixels, with margins, as `source_line` fills it."""
     return np.zeros(width + 2 * _PHASE_MARGIN + PHASE_TAPS + 2 * LANES, np.float32)
 
 
-@njit_float
+@inner_float
 def source_line(source, y, phases, line):
     """Weigh the rows of source (h, w) that row y of its double is made of."""
     _weigh_rows(source, (y >> 1) - 2 + (y & 1), phases[y & 1], line, _PHASE_MARGIN)
 
 
-@njit_float
+@inner_float
 def double_line(line, phases, out):
     """A row of the double from what `source_line` made; `phases` (2, 4): even and odd columns."""
     width = out.size
@@ -141,7 +141,7 @@ def interpolate_plane(source, target, phases):
         double_line(line, phases, target[y])
 
 
-@njit_float
+@inner_float
 def _split_columns(gradient, evens, odds):
     """Even and odd columns of a row, which begin at PHASE_TAPS in `evens` and `odds`."""
     width = gradient.size
@@ -156,7 +156,7 @@ def _split_columns(gradient, evens, odds):
         even[width >> 1] = gradient[width - 1]
 
 
-@njit_float
+@inner_float
 def _phase_products(evens, odds, line, width, sums):
     """sums (2, 4) += products of the two columns' gradients with what their taps read.
 
@@ -182,7 +182,7 @@ def _phase_products(evens, odds, line, width, sums):
     sums[1, 3] += lane_sum(o3)
 
 
-@njit_float
+@inner_float
 def _line_back(evens, odds, phases, back, size):
     """Gradients of a line of `size` floats from those of its two columns."""
     a, b, c, d = phases[0]
@@ -201,13 +201,13 @@ def _line_back(evens, odds, phases, back, size):
         store(address(back, u), add(even, odd))
 
 
-@njit_float
+@inner_float
 def new_columns(width):
     """Scratch (3, ...) for `double_row_back`: even columns, odd columns, gradients of a line."""
     return np.zeros((3, width + 2 * PHASE_TAPS + 2 * LANES), np.float32)
 
 
-@njit_float
+@inner_float
 def double_row_back(source, y, line, target_back, source_back, phases, columns, across, down):
     """Gradients behind row y of the double of a plane.
 
@@ -251,7 +251,7 @@ def filter_plane(source, target, kernel):
             out[j] = outer + e * line[j + 4] + f * line[j + 5] + g * line[j + 6]
 
 
-@njit_float
+@inner_float
 def _filter_products(gradient, line, width, sums):
     """sums (8,) += products of gradients with what the taps read; gradients begin at 6."""
     row = gradient[2 * _FILTER_REACH :]

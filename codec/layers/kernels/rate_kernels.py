@@ -19,7 +19,7 @@ from codec.arch.numerics import (
     LOG_SCALE_MIN,
     LOG_SCALE_OFFSET,
 )
-from codec.jit import njit_float
+from codec.jit import inner_float, njit_float
 from codec.layers.kernels.maths import exp, log, one_minus_exp_minus
 from codec.layers.kernels.rate_layout import (
     END_ROW,
@@ -100,7 +100,7 @@ class Rows(NamedTuple):
     count: int
 
 
-@njit_float
+@inner_float
 def _plan_rows(width, hidden_layers):
     group = padded_outputs(width)
     features = 2
@@ -111,7 +111,7 @@ def _plan_rows(width, hidden_layers):
     return Rows(0, 1, features, outputs, hidden, gradient, group, count)
 
 
-@njit_float
+@inner_float
 def _point_at_inputs(inputs, network, store, place, stride, scratch, rows, has_features):
     """Addresses of the rows that the first layer reads for the tile that begins at `place`."""
     count = network.contexts.shape[0]
@@ -122,7 +122,7 @@ def _point_at_inputs(inputs, network, store, place, stride, scratch, rows, has_f
         inputs[count + f] = address(scratch, row * PITCH)
 
 
-@njit_float
+@inner_float
 def _spread_features(features, strip, y, x, length, scratch, rows, count):
     """Features of row y from column x on, each at the two columns that it serves."""
     for f in range(count):
@@ -134,7 +134,7 @@ def _spread_features(features, strip, y, x, length, scratch, rows, count):
             scratch[target + np.uint64(2 * j + 1)] = value
 
 
-@njit_float
+@inner_float
 def _forward(network, inputs, tables, scratch, rows, length):
     """Hidden layers and outputs of a tile; `tables` (hidden + 1, ...) gets what each layer read."""
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
@@ -161,7 +161,7 @@ def _forward(network, inputs, tables, scratch, rows, length):
     )
 
 
-@njit_float
+@inner_float
 def _bits(store, place, outputs, length):
     """Bits of the latents of a tile; see `laplace_bits` of the plain model for the formula."""
     total = _ZERO
@@ -179,7 +179,7 @@ def _bits(store, place, outputs, length):
     return total
 
 
-@njit_float
+@inner_float
 def _bits_and_gradients(store, place, tile, length):
     """As `_bits`; `tile` holds location and log-scale and gets the gradients of a tile.
 
@@ -221,7 +221,7 @@ def _bits_and_gradients(store, place, tile, length):
     return total
 
 
-@njit_float
+@inner_float
 def _backward(network, tables, backs, sums, scratch, rows, length):
     """Gradients of weights are added to `sums`; gives the first row of the inputs' gradients."""
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
@@ -255,7 +255,7 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
     return (other - address(scratch, 0)) // _ROW
 
 
-@njit_float
+@inner_float
 def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_back):
     """Add the gradients of the inputs of a tile to the latents and features that they came from."""
     stride, contexts = strip[STRIDE], network.contexts
@@ -279,7 +279,7 @@ def _scatter(network, strip, y, x, length, scratch, first, rows, own, features_b
             features_back[target + (last >> np.uint64(1))] += scratch[source + last]
 
 
-@njit_float
+@inner_float
 def _new_scratch(rows):
     scratch = aligned_zeros(rows.count * PITCH)
     scratch[rows.ones * PITCH : (rows.ones + 1) * PITCH] = _ONE
@@ -359,7 +359,7 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
     return total
 
 
-@njit_float
+@inner_float
 def _fold(network, sums, out):
     target = 0
     for layer in range(network.layers.shape[0] // 2):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.jit import njit
+from codec.jit import inner, njit
 from codec.layers.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
@@ -54,7 +54,7 @@ def aligned_zeros(count):
     return floats[first : first + count]
 
 
-@njit
+@inner
 def round_up(count, multiple):
     """The smallest multiple of `multiple` that is at least `count`."""
     return (count + multiple - 1) // multiple * multiple
@@ -84,7 +84,7 @@ def pack_layer(weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.n
     return np.concatenate([part.ravel() for part in parts]), padded
 
 
-@njit
+@inner
 def _six_sums(inputs, count, weights, bias, target, step, length, low, high):
     least, most = splat(low), splat(high)
     for at in range(0, length * _WORD, _STEP_BYTES):
@@ -120,7 +120,7 @@ def _six_sums(inputs, count, weights, bias, target, step, length, low, high):
         _store_pair(out + 5 * step, f0, f1, least, most)
 
 
-@njit
+@inner
 def _three_sums(inputs, count, weights, bias, target, step, length, low, high):
     least, most = splat(low), splat(high)
     for at in range(0, length * _WORD, _STEP_BYTES):
@@ -144,13 +144,13 @@ def _three_sums(inputs, count, weights, bias, target, step, length, low, high):
         _store_pair(out + 2 * step, c0, c1, least, most)
 
 
-@njit(inline="always")
+@inner(inline="always")
 def _store_pair(place, first, second, least, most):
     store(place, clamp(first, least, most))
     store(place + _VECTOR, clamp(second, least, most))
 
 
-@njit
+@inner
 def weighted_sums(inputs, count, weights, bias, outputs, target, step, length, low, high):
     """y[o] = clamp(bias[o] + sum_i weight[o, i] x[i], low, high) over `length` pixels.
 
@@ -174,7 +174,7 @@ def weighted_sums(inputs, count, weights, bias, outputs, target, step, length, l
         )
 
 
-@njit
+@inner
 def mask_rows(target, values, step, rows, length, low, high):
     """Gradients behind a clamp: 0 where the clamped value is not inside (low, high).
 
@@ -188,14 +188,14 @@ def mask_rows(target, values, step, rows, length, low, high):
             store(gradient + at, kept)
 
 
-@njit
+@inner
 def add_row(target, source, length):
     """target += source over `length` pixels, both addresses."""
     for at in range(0, length * _WORD, _VECTOR):
         store(target + at, add(load(target + at), load(source + at)))
 
 
-@njit
+@inner
 def copy_row(target, source, length):
     """Copy `length` floats, exactly, between flat arrays given as (array, place)."""
     out, first, rows, start = target[0], np.uint64(target[1]), source[0], np.uint64(source[1])
@@ -209,14 +209,14 @@ def gradient_floats(outputs, inputs):
     return round_up(outputs, GRADIENT_OUTPUTS) * round_up(inputs, GRADIENT_INPUTS) * LANES
 
 
-@njit
+@inner
 def repeat_last(rows, count, multiple):
     """Fill up a table of row addresses, of which `count` are set, to a multiple."""
     for i in range(count, round_up(count, multiple)):
         rows[i] = rows[count - 1]
 
 
-@njit
+@inner
 def add_weight_gradients(gradients, outputs, inputs, num_inputs, sums, length):
     """sums[o, i, lane] += gradient[o] x[i], a sum over `length` pixels in every lane.
 
@@ -234,7 +234,7 @@ def add_weight_gradients(gradients, outputs, inputs, num_inputs, sums, length):
             _twelve_products(gradients, o, inputs, i, row, num_inputs, length)
 
 
-@njit(inline="always")
+@inner(inline="always")
 def _twelve_products(gradients, o, inputs, i, sums, num_inputs, length):
     step = round_up(num_inputs, GRADIENT_INPUTS) * _VECTOR
     first, second, third, fourth = sums, sums + step, sums + 2 * step, sums + 3 * step
@@ -260,14 +260,14 @@ def _twelve_products(gradients, o, inputs, i, sums, num_inputs, length):
     _store_three(fourth, d0, d1, d2)
 
 
-@njit(inline="always")
+@inner(inline="always")
 def _store_three(place, a, b, c):
     store(place, a)
     store(place + _VECTOR, b)
     store(place + 2 * _VECTOR, c)
 
 
-@njit
+@inner
 def fold_gradients(sums, outputs, inputs, target):
     """target (outputs, inputs) = the lanes of `sums`, added up; both flat arrays."""
     width = round_up(inputs, GRADIENT_INPUTS)
