@@ -152,6 +152,7 @@ def announce_compilation(notify: Callable[[], None]) -> None:
 
 _inside = threading.local()
 _threads = os.cpu_count() or 1
+_SAMPLES_WORTH_A_THREAD = 1 << 16
 
 
 def set_threads(count: int) -> None:
@@ -163,6 +164,11 @@ def set_threads(count: int) -> None:
 def get_threads() -> int:
     """What `set_threads` said last; all cores before it was called."""
     return _threads
+
+
+def threads_for(samples: int) -> int:
+    """Threads for a kernel of training on so many samples: one where more would only wait."""
+    return _threads if samples >= _SAMPLES_WORTH_A_THREAD else 1
 
 
 @functools.cache

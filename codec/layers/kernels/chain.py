@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, run_parallel
+from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.chain_kernels import (
     Chain,
     Inputs,
@@ -76,7 +76,7 @@ class _Chain(torch.autograd.Function):
         doubled, plain, taps, *arrays = (t.detach().contiguous().numpy() for t in tensors)
         frames, (height, width) = len(channels[0].planes), plain.shape[1:]
         ctx.packed, ctx.taps = pack_chain(arrays, forms, len(channels)), taps
-        ctx.channels, ctx.threads = channels, get_threads()
+        ctx.channels, ctx.threads = channels, threads_for(frames * height * width)
         ctx.inputs = [_inputs_of(t, channels, doubled, plain, taps) for t in range(frames)]
         ctx.trunk = np.empty((frames, len(arrays[-4]) if forms else 0, height, width), np.float32)
         straight = np.empty((frames, len(arrays[-1]), height, width), np.float32)

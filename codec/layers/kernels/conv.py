@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, run_parallel
+from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.conv_kernels import (
     Form,
     Packed,
@@ -55,7 +55,7 @@ def convolve(
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weights: Tensor, bias: Tensor, owner, form: Form) -> Tensor:  # type: ignore[override]
-        ctx.form, ctx.owner, ctx.threads = form, owner, get_threads()
+        ctx.form, ctx.owner, ctx.threads = form, owner, threads_for(x.numel())
         ctx.weights = weights.detach().contiguous().numpy()
         source = x.detach().contiguous().numpy()
         ctx.padded = _pad(source, form.space // 2 * form.dilation, ctx.threads)

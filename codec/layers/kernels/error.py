@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, inner_float, njit_float, run_parallel
+from codec.jit import inner_float, njit_float, run_parallel, threads_for
 from codec.layers.error import ErrorPlane
 
 _STRIP_SAMPLES = 1 << 15
@@ -118,7 +118,7 @@ class _SquaredError(torch.autograd.Function):
             for rows in [max(1, _STRIP_SAMPLES // target.shape[2])]
             for y in range(0, target.shape[1], rows)
         ]
-        total = sum(run_parallel(job, jobs, threads=get_threads()))
+        total = sum(run_parallel(job, jobs, threads=threads_for(values.size)))
         ctx.back = torch.from_numpy(back)
         return channels.new_tensor(total)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, inner_float, njit_float, run_parallel
+from codec.jit import inner_float, njit_float, run_parallel, threads_for
 
 _ZERO = np.float32(0.0)
 
@@ -70,7 +70,7 @@ class _FilterTime(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, taps: Tensor, first_lag: int) -> Tensor:  # type: ignore[override]
         ctx.source, ctx.taps = x.detach().contiguous().numpy(), taps.detach().contiguous().numpy()
-        ctx.first_lag, ctx.threads = first_lag, get_threads()
+        ctx.first_lag, ctx.threads = first_lag, threads_for(x.numel())
         out = np.empty_like(ctx.source)
 
         def job(c: int) -> None:
@@ -110,5 +110,5 @@ class _Gate(torch.autograd.Function):
         def job(c: int) -> float:
             return sum(_product(values[t, c], back[t, c]) for t in range(len(values)))
 
-        sums = run_parallel(job, range(len(ctx.gate)), threads=get_threads())
+        sums = run_parallel(job, range(len(ctx.gate)), threads=threads_for(values.size))
         return grad * ctx.gate[:, None, None], grad.new_tensor(sums)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from codec.arch.numerics import CONTEXT_ACT_MAX, CONTEXT_FRAC
-from codec.jit import inner_float, njit_float, run_parallel
+from codec.jit import inner_float, njit_float, run_parallel, threads_for
 from codec.layers.kernels.rate_layout import FeaturePlan
 
 _LIMIT = np.float32(CONTEXT_ACT_MAX / (1 << CONTEXT_FRAC))
@@ -128,22 +128,20 @@ def make_features(
     weight: np.ndarray,
     bias: np.ndarray,
     features: np.ndarray,
-    *,
-    threads: int,
 ) -> None:
     """Write the planes of one grid's IFCE, `weight` (features, sources), into `features`."""
-    size = int(np.prod(plan.shapes[0]))
+    size, slices, num_features = int(np.prod(plan.shapes[0])), len(plan.sources), len(weight)
 
     def job(place: tuple[int, int]) -> None:
         number, f = place
-        start = plan.base + (number * len(weight) + f) * size
+        start = plan.base + (number * num_features + f) * size
         out = features[start : start + size]
         _features(
             store, plan.sources[number], plan.source_levels, plan.shapes, weight[f], bias[f], out
         )
 
-    jobs = [(n, f) for n in range(len(plan.sources)) for f in range(len(weight))]
-    run_parallel(job, jobs, threads=threads)
+    jobs = [(n, f) for n in range(slices) for f in range(num_features)]
+    run_parallel(job, jobs, threads=threads_for(slices * num_features * size))
 
 
 def features_gradient(
@@ -153,8 +151,6 @@ def features_gradient(
     features: np.ndarray,
     features_back: np.ndarray,
     store_back: np.ndarray,
-    *,
-    threads: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of weight and bias; those of the sources are added to `store_back`.
 
@@ -182,7 +178,7 @@ def features_gradient(
         _add_to_source(store_back, plan.sources, s, pyramids, first, shape, column)
 
     jobs = [(n, f) for n in range(slices) for f in range(num_features)]
-    run_parallel(job, jobs, threads=threads)
-    run_parallel(source_job, range(num_sources), threads=threads)
+    run_parallel(job, jobs, threads=threads_for(slices * num_features * size))
+    run_parallel(source_job, range(num_sources), threads=threads_for(pyramids.size))
     total = parts.sum(axis=0)
     return total[:, :-1].astype(np.float32), total[:, -1].astype(np.float32)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from codec.arch.numerics import LATENT_MAX
-from codec.jit import get_threads, njit_float, run_parallel
+from codec.jit import njit_float, run_parallel, threads_for
 from codec.layers.kernels.maths import tanh
 from codec.layers.kernels.noise import gaussian
 
@@ -28,6 +28,10 @@ def _chunks(arrays: Sequence[np.ndarray]) -> list[Chunk]:
         for k, array in enumerate(arrays)
         for start in range(0, array.size, _CHUNK)
     ]
+
+
+def _threads(arrays: Sequence[np.ndarray]) -> int:
+    return threads_for(sum(array.size for array in arrays))
 
 
 @njit_float
@@ -86,7 +90,7 @@ class _NoisySoftround(torch.autograd.Function):
             own = (np.uint32(seed), first, out[k][part], ctx.slopes[k][part])
             _softround_chunk(values[k][part], *numbers, *own)
 
-        run_parallel(job, _chunks(values), threads=get_threads())
+        run_parallel(job, _chunks(values), threads=_threads(values))
         shapes = [p.shape for p in parameters]
         return tuple(torch.from_numpy(o).view(shape) for o, shape in zip(out, shapes, strict=True))
 
@@ -99,7 +103,7 @@ class _NoisySoftround(torch.autograd.Function):
             k, part = place
             _scale_chunk(ctx.slopes[k][part], backs[k][part], out[k][part])
 
-        run_parallel(job, _chunks(backs), threads=get_threads())
+        run_parallel(job, _chunks(backs), threads=_threads(backs))
         shapes = [grad.shape for grad in grads]
         made = [torch.from_numpy(o).view(shape) for o, shape in zip(out, shapes, strict=True)]
         return None, None, None, None, *made
@@ -150,4 +154,4 @@ class FusedAdam:
             own = (values[k][part], backs[k][part], mean[part], square[part])
             _adam_chunk(*own, betas, rate, correction, eps)
 
-        run_parallel(job, _chunks(values), threads=get_threads())
+        run_parallel(job, _chunks(values), threads=_threads(values))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.jit import get_threads, run_parallel
+from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.pyramid_kernels import (
     FILTER_TAPS,
     PHASE_TAPS,
@@ -86,11 +86,11 @@ class _Descend(torch.autograd.Function):
         block = arrays[0] if num_blocks else None
         latents = arrays[num_blocks:count]
         ctx.levels, ctx.num_blocks, ctx.names, ctx.taps = levels, num_blocks, names, taps
-        ctx.latents, ctx.blocks, ctx.threads = latents, [block], get_threads()
+        ctx.latents, ctx.blocks = latents, [block]
         first = 0
         for level in levels:
             joining = latents[first : first + level.num_joining]
-            ctx.blocks.append(_step(ctx.blocks[-1], level, joining, taps, ctx.threads))
+            ctx.blocks.append(_step(ctx.blocks[-1], level, joining, taps))
             first += level.num_joining
         return torch.from_numpy(ctx.blocks.pop())
 
@@ -102,7 +102,7 @@ class _Descend(torch.autograd.Function):
         for level, block in zip(ctx.levels[::-1], ctx.blocks[::-1], strict=True):
             first = end - level.num_joining
             joining = ctx.latents[first:end]
-            back, joined = _step_back(back, block, level, joining, ctx.taps, taps, ctx.threads)
+            back, joined = _step_back(back, block, level, joining, ctx.taps, taps)
             latents[:0] = map(torch.from_numpy, joined)
             end = first
         start = [] if back is None else [torch.from_numpy(back)]
@@ -114,7 +114,6 @@ def _step(
     level: Level,
     joining: Sequence[np.ndarray],
     taps: Mapping[str, np.ndarray],
-    threads: int,
 ) -> np.ndarray:
     """The block of a level, from that of the level above and the latents that join."""
     channels = 0 if block is None else block.shape[1]
@@ -134,7 +133,7 @@ def _step(
             filter_plane(joining[channel - channels][number], out[number, channel], kernel)
 
     jobs = [(s, c) for s in range(slices) for c in range(out.shape[1])]
-    run_parallel(job, jobs, threads=threads)
+    run_parallel(job, jobs, threads=threads_for(out.size))
     return out
 
 
@@ -145,7 +144,6 @@ def _step_back(
     joining: Sequence[np.ndarray],
     taps: Mapping[str, np.ndarray],
     gradients: dict[str, Tensor],
-    threads: int,
 ) -> tuple[np.ndarray | None, list[np.ndarray]]:
     """Gradients of the block above and of the joining latents; those of taps go to `gradients`."""
     slices, total = back.shape[:2]
@@ -175,7 +173,7 @@ def _step_back(
             filter_plane_back(source, own, target, kernel, sums[0], sums[1])
 
     jobs = [(s, c) for s in range(slices) for c in range(total)]
-    run_parallel(job, jobs, threads=threads)
+    run_parallel(job, jobs, threads=threads_for(back.size))
     if block is not None:
         sums = up_sums.sum(axis=(0, 1, 2))
         gradients[f"up.{level.level}"] = phase_taps_gradient(sums, len(up))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codec.arch.network import CONTEXT_REACH_UP
-from codec.jit import get_threads, run_parallel
+from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.ifce import features_gradient, make_features
 from codec.layers.kernels.rate_kernels import (
     Network,
@@ -82,11 +82,11 @@ class _Rate:
 
     def __init__(self, layout: RateLayout, store: np.ndarray, arrays: Arrays) -> None:
         self.layout, self.store, self.arrays = layout, store, arrays
-        self.threads = get_threads()
+        self.threads = threads_for(store.size)
         self.features = np.zeros(layout.num_feature_floats, np.float32)
         for plan in layout.features:
             weight, bias = arrays[f"ifce.{plan.grid}.weight"], arrays[f"ifce.{plan.grid}.bias"]
-            make_features(plan, store, weight, bias, self.features, threads=self.threads)
+            make_features(plan, store, weight, bias, self.features)
         self.network = pack_network(arrays, layout.contexts)
 
     def bits(self) -> float:
@@ -121,7 +121,7 @@ class _Rate:
             name = f"ifce.{plan.grid}"
             gradients[f"{name}.weight"], gradients[f"{name}.bias"] = features_gradient(
                 plan, self.store, self.arrays[f"{name}.weight"], self.features, features_back,
-                store_back, threads=self.threads,
+                store_back,
             )  # fmt: skip
         return bits, store_back, gradients
 
