@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 
 from codec.training.backend import LatentAdam
+from codec.training.soap import Soap
 
 GRADIENT_CLIP = 0.1
 # Gradients of a mean error shrink with the number of pixels; Adam's usual 1e-8 would damp them.
@@ -27,14 +27,11 @@ class Optimizers:
         precondition_every: int,
     ) -> None:
         self.networks = list(networks)
-        self.network_optimizer = SOAP(
+        self.network_optimizer = Soap(
             self.networks,
-            lr=1e-2,
             betas=(0.95, 0.95),
             weight_decay=1e-2,
-            precondition_frequency=precondition_every,
-            max_precondition_dim=256,
-            precondition_1d=False,
+            precondition_every=precondition_every,
         )
         self.latent_optimizer = (
             latent_adam(latents, betas=latent_betas, eps=LATENT_EPS) if latents else None
@@ -42,14 +39,13 @@ class Optimizers:
 
     def step(self, loss: Tensor, *, network_lr: float, latent_lr: float) -> None:
         """Backward pass of `loss` and one update with these learning rates."""
-        optimizers = [(self.network_optimizer, network_lr)]
+        self.network_optimizer.zero_grad()
         if self.latent_optimizer is not None:
-            optimizers.append((self.latent_optimizer, latent_lr))
-        for optimizer, lr in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            self.latent_optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.networks, GRADIENT_CLIP)
-        for optimizer, _ in optimizers:
-            optimizer.step()
+        self.network_optimizer.step(network_lr)
+        if self.latent_optimizer is not None:
+            for group in self.latent_optimizer.param_groups:
+                group["lr"] = latent_lr
+            self.latent_optimizer.step()
