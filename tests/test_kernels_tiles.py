@@ -36,11 +36,12 @@ def _gradients(back, x, out):
 
 
 @njit_float(cache=False)
-def _mask(back, values, low, high):
-    step = back.shape[1] * FLOAT_BYTES
-    tiles.mask_rows(
-        address(back, 0), address(values, 0), step, back.shape[0], back.shape[1], low, high
-    )
+def _masked(x, weights, bias, y, outputs, values, low, high):
+    table = np.array([address(x, i * x.shape[1]) for i in range(x.shape[0])])
+    tiles.masked_sums(
+        table, x.shape[0], address(weights, 0), address(bias, 0), outputs, address(y, 0),
+        y.shape[1] * FLOAT_BYTES, x.shape[1], address(values, 0), low, high,
+    )  # fmt: skip
 
 
 SHAPES = [(1, 1), (2, 40), (3, 27), (4, 5), (6, 6), (7, 3), (9, 51), (14, 20), (20, 22), (48, 7)]
@@ -72,13 +73,17 @@ def test_gradients_of_weights_add_up(outputs: int, inputs: int) -> None:
     np.testing.assert_allclose(out.reshape(outputs, inputs), expected, atol=1e-4)
 
 
-def test_masks_drop_the_gradients_of_clamped_values() -> None:
+@pytest.mark.parametrize(("outputs", "inputs"), SHAPES)
+def test_masks_drop_the_gradients_of_clamped_values(outputs: int, inputs: int) -> None:
     rng = np.random.default_rng(5)
-    back = rng.normal(size=(3, 2 * tiles.TILE_STEP)).astype(np.float32)
-    values = rng.choice(np.array([0, 0.5, 1, 2], np.float32), back.shape)
-    made = back.copy()
-    _mask(made, values, np.float32(0), np.float32(1))
-    np.testing.assert_array_equal(made, np.where(values == 0.5, back, 0))
+    weight = rng.normal(size=(outputs, inputs)).astype(np.float32)
+    x = rng.normal(size=(inputs, 2 * tiles.TILE_STEP)).astype(np.float32)
+    rows = int(tiles.padded_outputs(outputs))
+    values = rng.choice(np.array([0, 0.5, 1, 2], np.float32), (rows, x.shape[1]))
+    y = np.full_like(values, np.nan)
+    _masked(x, *tiles.pack_layer(weight), y, outputs, values, np.float32(0), np.float32(1))
+    expected = np.where(values[:outputs] == 0.5, weight.astype(float) @ x, 0)
+    np.testing.assert_allclose(y[:outputs], expected, atol=1e-4)
 
 
 def test_rows_of_scratch_start_a_cache_line() -> None:

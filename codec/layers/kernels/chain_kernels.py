@@ -27,7 +27,7 @@ from codec.layers.kernels.tiles import (
     aligned_zeros,
     copy_row,
     fold_gradients,
-    mask_rows,
+    masked_sums,
     padded_outputs,
     round_up,
     weighted_sums,
@@ -208,9 +208,13 @@ def _layers_back(chain, tables, backs, sums, scratch, group, length):
         if layer == 0:
             return
         target = address(scratch, (spare + (layer & 1) * group) * PITCH)
-        _dense(chain, count + 1 + layer, backs, target, length)
+        row, base = count + 1 + layer, address(chain.weights, 0)
+        weights = base + chain.layers[row, WEIGHTS] * _WORD
+        bias = base + chain.layers[row, BIASES] * _WORD
         low, high = chain.limits[layer - 1, 0], chain.limits[layer - 1, 1]
-        mask_rows(target, tables[layer, 0], _ROW, inputs, length, low, high)
+        masked_sums(
+            backs, outputs, weights, bias, inputs, target, _ROW, length, tables[layer, 0], low, high
+        )
         for i in range(inputs):
             backs[i] = target + i * _ROW
 

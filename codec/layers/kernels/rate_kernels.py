@@ -41,7 +41,7 @@ from codec.layers.kernels.tiles import (
     aligned_zeros,
     fold_gradients,
     gradient_floats,
-    mask_rows,
+    masked_sums,
     padded_outputs,
     round_up,
     weighted_sums,
@@ -242,13 +242,13 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
         bias = base + layers[row, BIASES] * FLOAT_BYTES
         if layer == 0 and hidden:
             backs[count], backs[count + 1] = outputs, outputs + _ROW
-        weighted_sums(
-            backs, layers[row, INPUTS], weights, bias, width, spare, _ROW, length,
-            -INFINITE, INFINITE,
-        )  # fmt: skip
+        values, low, high = np.int64(0), -INFINITE, INFINITE
         if layer:
             values = address(scratch, (rows.hidden + (layer - 1) * rows.group) * PITCH)
-            mask_rows(spare, values, _ROW, width, length, _ZERO, _ACT_LIMIT)
+            low, high = _ZERO, _ACT_LIMIT
+        masked_sums(
+            backs, layers[row, INPUTS], weights, bias, width, spare, _ROW, length, values, low, high
+        )
         for i in range(width):
             backs[i] = spare + i * _ROW
         count, spare, other = width, other, spare

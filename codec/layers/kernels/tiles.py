@@ -8,6 +8,8 @@ is computed along and means nothing.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from codec.jit import inner, njit
@@ -84,9 +86,21 @@ def pack_layer(weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.n
     return np.concatenate([part.ravel() for part in parts]), padded
 
 
+class Limits(NamedTuple):
+    """What becomes of sums before they are stored from address `target` on.
+
+    They are held to [low, high]; or, where `values` is not 0 but the address of as many rows, they
+    are 0 where the values are not inside (low, high).
+    """
+
+    target: int
+    values: int
+    low: float
+    high: float
+
+
 @inner
-def _six_sums(inputs, count, weights, bias, target, step, length, low, high):
-    least, most = splat(low), splat(high)
+def _six_sums(inputs, count, weights, bias, target, step, length, limits):
     for at in range(0, length * _WORD, _STEP_BYTES):
         a0 = a1 = load_splat(bias)
         b0 = b1 = load_splat(bias + _WORD)
@@ -112,17 +126,16 @@ def _six_sums(inputs, count, weights, bias, target, step, length, low, high):
             f0, f1 = multiply_add(s, x0, f0), multiply_add(s, x1, f1)
             w += BLOCK * _WORD
         out = target + at
-        _store_pair(out, a0, a1, least, most)
-        _store_pair(out + step, b0, b1, least, most)
-        _store_pair(out + 2 * step, c0, c1, least, most)
-        _store_pair(out + 3 * step, d0, d1, least, most)
-        _store_pair(out + 4 * step, e0, e1, least, most)
-        _store_pair(out + 5 * step, f0, f1, least, most)
+        _store_pair(out, a0, a1, limits)
+        _store_pair(out + step, b0, b1, limits)
+        _store_pair(out + 2 * step, c0, c1, limits)
+        _store_pair(out + 3 * step, d0, d1, limits)
+        _store_pair(out + 4 * step, e0, e1, limits)
+        _store_pair(out + 5 * step, f0, f1, limits)
 
 
 @inner
-def _three_sums(inputs, count, weights, bias, target, step, length, low, high):
-    least, most = splat(low), splat(high)
+def _three_sums(inputs, count, weights, bias, target, step, length, limits):
     for at in range(0, length * _WORD, _STEP_BYTES):
         a0 = a1 = load_splat(bias)
         b0 = b1 = load_splat(bias + _WORD)
@@ -139,15 +152,34 @@ def _three_sums(inputs, count, weights, bias, target, step, length, low, high):
             c0, c1 = multiply_add(s, x0, c0), multiply_add(s, x1, c1)
             w += SMALL_BLOCK * _WORD
         out = target + at
-        _store_pair(out, a0, a1, least, most)
-        _store_pair(out + step, b0, b1, least, most)
-        _store_pair(out + 2 * step, c0, c1, least, most)
+        _store_pair(out, a0, a1, limits)
+        _store_pair(out + step, b0, b1, limits)
+        _store_pair(out + 2 * step, c0, c1, limits)
 
 
 @inner(inline="always")
-def _store_pair(place, first, second, least, most):
-    store(place, clamp(first, least, most))
-    store(place + _VECTOR, clamp(second, least, most))
+def _store_pair(place, first, second, limits):
+    low, high = splat(limits.low), splat(limits.high)
+    if limits.values == 0:
+        store(place, clamp(first, low, high))
+        store(place + _VECTOR, clamp(second, low, high))
+    else:
+        values = limits.values + (place - limits.target)
+        store(place, where_inside(load(values), low, high, first))
+        store(place + _VECTOR, where_inside(load(values + _VECTOR), low, high, second))
+
+
+@inner
+def _sums(inputs, count, weights, bias, outputs, step, length, limits):
+    target, sixes = limits.target, padded_outputs(outputs) // BLOCK
+    for block in range(sixes):
+        place = target + block * BLOCK * step
+        _six_sums(inputs, count, weights, bias, place, step, length, limits)
+        weights += BLOCK * count * _WORD
+        bias += BLOCK * _WORD
+    if padded_outputs(outputs) > sixes * BLOCK:
+        place = target + sixes * BLOCK * step
+        _three_sums(inputs, count, weights, bias, place, step, length, limits)
 
 
 @inner
@@ -161,31 +193,19 @@ def weighted_sums(inputs, count, weights, bias, outputs, target, step, length, l
         target: address of y[0]; y[o] is o * step bytes behind it.
         low, high: float32 limits, infinite for none.
     """
-    sixes = padded_outputs(outputs) // BLOCK
-    for block in range(sixes):
-        _six_sums(
-            inputs, count, weights, bias, target + block * BLOCK * step, step, length, low, high
-        )
-        weights += BLOCK * count * _WORD
-        bias += BLOCK * _WORD
-    if padded_outputs(outputs) > sixes * BLOCK:
-        _three_sums(
-            inputs, count, weights, bias, target + sixes * BLOCK * step, step, length, low, high
-        )
+    limits = Limits(target, 0, low, high)
+    _sums(inputs, count, weights, bias, outputs, step, length, limits)
 
 
 @inner
-def mask_rows(target, values, step, rows, length, low, high):
-    """Gradients behind a clamp: 0 where the clamped value is not inside (low, high).
+def masked_sums(inputs, count, weights, bias, outputs, target, step, length, values, low, high):
+    """As `weighted_sums`, for gradients behind a clamp: 0 where its value is not in (low, high).
 
-    `target` and `values` are addresses of the first of `rows` rows, `step` bytes apart.
+    `values` is the address of the first clamped row; there is one for each padded output, `step`
+    bytes apart.
     """
-    least, most = splat(low), splat(high)
-    for row in range(rows):
-        gradient, value = target + row * step, values + row * step
-        for at in range(0, length * _WORD, _VECTOR):
-            kept = where_inside(load(value + at), least, most, load(gradient + at))
-            store(gradient + at, kept)
+    limits = Limits(target, values, low, high)
+    _sums(inputs, count, weights, bias, outputs, step, length, limits)
 
 
 @inner
