@@ -13,7 +13,7 @@ from codec.layers import error, quantizers
 from codec.layers.error import ErrorPlane
 from codec.layers.kernels import error as fused_error
 from codec.layers.kernels import latents as fused_latents
-from codec.model.fused import FusedSegmentModel
+from codec.model.fused import SampledSegmentModel
 from codec.model.segment import SegmentModel
 
 
@@ -41,7 +41,11 @@ class LatentAdam(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """The parts of a step; those of two backends agree, but for the noise that they draw."""
+    """The parts of a step.
+
+    Those of two backends agree, but for the noise that they draw and for the latents that the
+    entropy model learns of (`SampledEntropyModel`).
+    """
 
     name: str
     segment_model: type[SegmentModel]
@@ -85,7 +89,7 @@ def _fused_rounding(
 PLAIN = Backend("plain", SegmentModel, error.squared_error, _plain_rounding, torch.optim.Adam)
 FUSED = Backend(
     "fused",
-    FusedSegmentModel,
+    SampledSegmentModel,
     fused_error.squared_error,
     _fused_rounding,
     fused_latents.FusedAdam,

@@ -223,7 +223,10 @@ def _bits_and_gradients(store, place, tile, length):
 
 @inner_float
 def _backward(network, tables, backs, sums, scratch, rows, length):
-    """Gradients of weights are added to `sums`; gives the first row of the inputs' gradients."""
+    """Send the gradients of the outputs back; gives the first row of the inputs' gradients.
+
+    Gradients of weights are added to `sums`, if that is not empty.
+    """
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
     base, layers = address(network.weights, 0), network.layers
     ones = address(scratch, rows.ones * PITCH)
@@ -231,12 +234,13 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
     other = spare + rows.group * _ROW
     outputs = address(scratch, rows.outputs * PITCH + _BACK)
     backs[0], backs[1] = outputs, outputs + _ROW
-    place, count = address(sums, layers[hidden, GRADIENTS]), 2
+    count = 2
     for layer in range(hidden, -1, -1):
         inputs = layers[layer, INPUTS]
         tables[layer, inputs] = ones
-        place = address(sums, layers[layer, GRADIENTS])
-        add_weight_gradients(backs, count, tables[layer], inputs + 1, place, length)
+        if sums.size:
+            place = address(sums, layers[layer, GRADIENTS])
+            add_weight_gradients(backs, count, tables[layer], inputs + 1, place, length)
         row = hidden + 1 + layer
         weights = base + layers[row, WEIGHTS] * FLOAT_BYTES
         bias = base + layers[row, BIASES] * FLOAT_BYTES
@@ -324,14 +328,14 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
         features_back: zeros, which get the gradients of the features.
         halos: (strips, 4, widest stride), gets those of the four rows above each strip.
         out: gets the gradients of the network, one layer (outputs, inputs + 1) after the other,
-            biases last in each row.
+            biases last in each row; empty where they are not wanted.
     """
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
     rows = _plan_rows(width, hidden)
     scratch = _new_scratch(rows)
     inputs, backs = np.zeros(width, np.int64), np.zeros(width + 8, np.int64)
     tables = np.zeros((hidden + 1, 2 * width + 4), np.int64)
-    sums = aligned_zeros(network.num_gradients)
+    sums = aligned_zeros(network.num_gradients if out.size else 0)
     num_features, total = width - network.contexts.shape[0], 0.0
     for s in range(strips.shape[0]):
         strip = strips[s]
@@ -355,7 +359,8 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
         size = (end - top) * stride
         store_back[start : start + size] = own[_UP * stride : _UP * stride + size]
         halos[s, : _UP * stride] = own[: _UP * stride]
-    _fold(network, sums, out)
+    if out.size:
+        _fold(network, sums, out)
     return total
 
 
