@@ -176,15 +176,18 @@ def test_convolutions_with_a_set_of_weights_for_each_frame(
     weights = torch.randn(sets, outputs, shape[1] // groups, *taps) / 4
     options = {"dilation": dilation, "groups": groups}
 
-    def fused(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        return convolve(x, w, b, owner, **options, limits=limits)
+    def fused(x: Tensor, w: Tensor, b: Tensor, *addend: Tensor) -> Tensor:
+        more = addend[0] if addend else None
+        return convolve(x, w, b, owner, **options, limits=limits, addend=more)
 
-    def plain(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    def plain(x: Tensor, w: Tensor, b: Tensor, *addend: Tensor) -> Tensor:
         by_set = [temporal.apply_conv(x, weight=one, bias=b, **options) for one in w]
         out = torch.stack([by_set[number][t] for t, number in enumerate(owner)])
-        return out.clamp(*limits)
+        return out.clamp(*limits) + sum(addend)
 
-    assert_twins(fused, plain, [torch.randn(shape), weights, torch.randn(outputs)])
+    inputs = [torch.randn(shape), weights, torch.randn(outputs)]
+    assert_twins(fused, plain, inputs)
+    assert_twins(fused, plain, [*inputs, torch.randn(shape[0], outputs, *shape[2:])])
 
 
 @pytest.mark.parametrize("period", [0, 2])

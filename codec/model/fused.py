@@ -129,10 +129,14 @@ class FusedPictureModel(PictureModel):
         )
         if not count:
             y = stack.plain().unflatten(0, (self.num_frames, -1))
+        if count == len(convs):
+            return y + straight
         frames = [0] * self.num_frames
-        for conv, own in zip(convs[count:], limits[count:], strict=True):
+        *inner, last = zip(convs[count:], limits[count:], strict=True)
+        for conv, own in inner:
             y = convolve(y, _weights(conv), conv.bias, frames, limits=own)
-        return y + straight
+        conv, own = last
+        return convolve(y, _weights(conv), conv.bias, frames, limits=own, addend=straight)
 
 
 class _Stack:

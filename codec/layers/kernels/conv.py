@@ -13,16 +13,16 @@ from codec.layers.kernels.conv_kernels import (
     Form,
     Packed,
     convolve_rows,
-    fold_plane,
+    fold_rows,
     gradient_margin,
     input_gradient_rows,
-    mask_plane,
-    pad_plane,
+    mask_rows,
+    pad_rows,
     weight_gradient_rows,
 )
 from codec.layers.kernels.tiles import TILE, TILE_STEP, pack_layer
 
-_STRIP_PIXELS = 1 << 14
+_STRIP_PIXELS = 1 << 15
 
 
 def convolve(
@@ -34,8 +34,9 @@ def convolve(
     dilation: int = 1,
     groups: int = 1,
     limits: tuple[float, float] = (-np.inf, np.inf),
+    addend: Tensor | None = None,
 ) -> Tensor:
-    """clamp(conv(x; weights of each frame) + bias), edges of time and space replicated.
+    """clamp(conv(x; weights of each frame) + bias) + addend, edges of time and space replicated.
 
     Args:
         x: float32 (T, C, H, W) on the CPU.
@@ -44,17 +45,20 @@ def convolve(
         owner: number of the set that makes each output frame, T of them.
         dilation: between taps, in time and space.
         limits: what outputs are held to.
+        addend: (T, O, H, W), 0 if it is None.
 
     Returns:
         (T, O, H, W).
     """
     form = Form(weights.shape[3], weights.shape[4], dilation, groups, *map(float, limits))
-    return _Convolve.apply(x, weights, bias, tuple(owner), form)
+    return _Convolve.apply(x, weights, bias, addend, tuple(owner), form)
 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weights: Tensor, bias: Tensor, owner, form: Form) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx, x: Tensor, weights: Tensor, bias: Tensor, addend: Tensor | None, owner, form: Form
+    ) -> Tensor:
         ctx.form, ctx.owner, ctx.threads = form, owner, threads_for(x.numel())
         ctx.weights = weights.detach().contiguous().numpy()
         source = x.detach().contiguous().numpy()
@@ -63,26 +67,41 @@ class _Convolve(torch.autograd.Function):
         ctx.out = np.empty((frames, len(bias), height, width), np.float32)
         rows = ctx.weights.reshape(*ctx.weights.shape[:2], -1)
         packed = [_pack(one, bias.detach().numpy(), form.groups) for one in rows]
+        more = None if addend is None else addend.detach().contiguous().numpy()
+        # The gradient depends on where the sums were clamped, so they are kept as they are.
+        total = ctx.out if more is None else np.empty_like(ctx.out)
 
         def job(place: tuple[int, int, int]) -> None:
             t, y0, y1 = place
             convolve_rows(ctx.padded, packed[owner[t]], form, t, y0, y1, ctx.out)
+            if more is not None:
+                own = (t, slice(None), slice(y0, y1))
+                np.add(ctx.out[own], more[own], out=total[own])
 
         run_parallel(job, _strips(frames, height, width), threads=ctx.threads)
-        return torch.from_numpy(ctx.out)
+        return torch.from_numpy(total)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         masked = _mask(grad.contiguous().numpy(), ctx.out, ctx.form, ctx.threads)
         weights, bias = _weight_gradients(ctx, masked)
         x_back = _input_gradient(ctx, masked) if ctx.needs_input_grad[0] else None
-        return x_back, weights, bias, None, None
+        return x_back, weights, bias, grad if ctx.needs_input_grad[3] else None, None, None
 
 
 def _strips(frames: int, height: int, width: int) -> list[tuple[int, int, int]]:
     """(frame, first row, end) of strips of about equal size."""
     rows = max(1, _STRIP_PIXELS // width)
     return [(t, y, min(y + rows, height)) for t in range(frames) for y in range(0, height, rows)]
+
+
+PlaneStrip = tuple[int, int, int, int]  # frame, channel, first row, end
+
+
+def _plane_strips(shape: tuple[int, ...]) -> list[PlaneStrip]:
+    frames, channels, height, width = shape
+    strips = _strips(frames, height, width)
+    return [(t, c, y0, y1) for t, y0, y1 in strips for c in range(channels)]
 
 
 def _with_slack(shape: tuple[int, ...]) -> np.ndarray:
@@ -97,10 +116,11 @@ def _pad(source: np.ndarray, margin: int, threads: int) -> np.ndarray:
     frames, channels, height, width = source.shape
     padded = _with_slack((frames, channels, height + 2 * margin, width + 2 * margin))
 
-    def job(place: tuple[int, int]) -> None:
-        pad_plane(source[place], padded[place], margin)
+    def job(place: PlaneStrip) -> None:
+        t, c, y0, y1 = place
+        pad_rows(source[t, c], padded[t, c], margin, y0, y1)
 
-    run_parallel(job, list(np.ndindex(frames, channels)), threads=threads)
+    run_parallel(job, _plane_strips(padded.shape), threads=threads)
     return padded
 
 
@@ -110,10 +130,11 @@ def _mask(back: np.ndarray, out: np.ndarray, form: Form, threads: int) -> np.nda
     masked = _with_slack((frames, channels, height, width + 2 * margin + TILE_STEP))
     low, high = np.float32(form.low), np.float32(form.high)
 
-    def job(place: tuple[int, int]) -> None:
-        mask_plane(back[place], out[place], low, high, masked[place], margin)
+    def job(place: PlaneStrip) -> None:
+        t, c, y0, y1 = place
+        mask_rows(back[t, c], out[t, c], low, high, masked[t, c], margin, y0, y1)
 
-    run_parallel(job, list(np.ndindex(frames, channels)), threads=threads)
+    run_parallel(job, _plane_strips(out.shape), threads=threads)
     return masked
 
 
@@ -168,10 +189,11 @@ def _input_gradient(ctx, masked: np.ndarray) -> Tensor:
     height, width = ctx.out.shape[2:]
     folded = np.empty((frames, channels, height, width), np.float32)
 
-    def fold(place: tuple[int, int]) -> None:
-        fold_plane(back[place], folded[place], margin)
+    def fold(place: PlaneStrip) -> None:
+        t, c, y0, y1 = place
+        fold_rows(back[t, c], folded[t, c], margin, y0, y1)
 
-    run_parallel(fold, list(np.ndindex(frames, channels)), threads=ctx.threads)
+    run_parallel(fold, _plane_strips(folded.shape), threads=ctx.threads)
     return torch.from_numpy(folded)
 
 

@@ -47,10 +47,10 @@ class Packed(NamedTuple):
 
 
 @njit_float
-def pad_plane(source, target, margin):
-    """target (h + 2 margin, w + 2 margin) = source (h, w) with its edges replicated."""
+def pad_rows(source, target, margin, y0, y1):
+    """Rows y0 to y1 of target (h + 2 margin, w + 2 margin), source (h, w) with replicated edges."""
     height, width = source.shape
-    for y in range(target.shape[0]):
+    for y in range(y0, y1):
         row, out = source[min(max(y - margin, 0), height - 1)], target[y]
         out[:margin] = row[0]
         out[margin : margin + width] = row
@@ -58,18 +58,23 @@ def pad_plane(source, target, margin):
 
 
 @njit_float
-def fold_plane(source, target, margin):
-    """target (h, w) = source (h + 2 margin, w + 2 margin), each place added to its replica's."""
+def fold_rows(source, target, margin, y0, y1):
+    """Rows y0 to y1 of target (h, w): source (h + 2 margin, w + 2 margin), each place added to
+    that which it replicates."""
     height, width = target.shape
-    target[:, :] = source[margin : margin + height, margin : margin + width]
-    for y in range(source.shape[0]):
-        row, out = source[y], target[min(max(y - margin, 0), height - 1)]
-        if not margin <= y < margin + height:
-            for x in range(width):
-                out[x] += row[margin + x]
-        for x in range(margin):
-            out[0] += row[x]
-            out[width - 1] += row[margin + width + x]
+    for y in range(y0, y1):
+        out = target[y]
+        out[:] = source[margin + y, margin : margin + width]
+        first = 0 if y == 0 else margin + y
+        last = 2 * margin + height if y == height - 1 else margin + y + 1
+        for line in range(first, last):
+            row = source[line]
+            if line != margin + y:
+                for x in range(width):
+                    out[x] += row[margin + x]
+            for x in range(margin):
+                out[0] += row[x]
+                out[width - 1] += row[margin + width + x]
 
 
 @inner_float
@@ -117,13 +122,13 @@ def convolve_rows(padded, packed, form, t, y0, y1, out):
 
 
 @njit_float
-def mask_plane(back, values, low, high, target, margin):
-    """Columns `margin` on of target = back (h, w), 0 where the clamped value is at a limit.
+def mask_rows(back, values, low, high, target, margin, y0, y1):
+    """Rows y0 to y1 of back (h, w), 0 where the clamped value is at a limit, into a target.
 
-    The columns before and behind them are set to 0.
+    There they begin at column `margin`; the columns before and behind them are set to 0.
     """
-    height, width = back.shape
-    for y in range(height):
+    width = back.shape[1]
+    for y in range(y0, y1):
         row, value, out = back[y], values[y], target[y, margin : margin + width]
         target[y, :margin] = _ZERO
         target[y, margin + width :] = _ZERO

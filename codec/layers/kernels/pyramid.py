@@ -12,10 +12,10 @@ from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.pyramid_kernels import (
     FILTER_TAPS,
     PHASE_TAPS,
-    filter_plane,
-    filter_plane_back,
-    interpolate_plane,
-    interpolate_plane_back,
+    filter_rows,
+    filter_rows_back,
+    interpolate_rows,
+    interpolate_rows_back,
 )
 from codec.layers.upsampling import Level
 
@@ -23,6 +23,10 @@ from codec.layers.upsampling import Level
 PHASES = np.array([[0, 2, 3, 1], [1, 3, 2, 0]])
 MIRRORED = np.array([0, 1, 2, 3, 2, 1, 0])
 _HALF_FILTER = 4
+# Rows of a strip: filters read some rows beyond it, which must not reach the strip after the next.
+_STRIP_ROWS = 64
+
+Strip = tuple[int, int, int, int]  # slice, channel, first row, end
 
 
 def descend(
@@ -123,18 +127,34 @@ def _step(
     phases = None if block is None else phase_taps(up)
     kernel = None if pre is None else _filter(pre)
 
-    def job(place: tuple[int, int]) -> None:
-        number, channel = place
+    def job(place: Strip) -> None:
+        number, channel, y0, y1 = place
+        target = out[number, channel]
         if channel < channels:
-            interpolate_plane(block[number, channel], out[number, channel], phases)
+            interpolate_rows(block[number, channel], target, phases, y0, y1)
         elif kernel is None:
-            out[number, channel] = joining[channel - channels][number]
+            target[y0:y1] = joining[channel - channels][number, y0:y1]
         else:
-            filter_plane(joining[channel - channels][number], out[number, channel], kernel)
+            filter_rows(joining[channel - channels][number], target, kernel, y0, y1)
 
-    jobs = [(s, c) for s in range(slices) for c in range(out.shape[1])]
-    run_parallel(job, jobs, threads=threads_for(out.size))
+    for strips in _strips(out.shape):
+        run_parallel(job, strips, threads=threads_for(out.size))
     return out
+
+
+def _strips(shape: tuple[int, ...]) -> list[list[Strip]]:
+    """Strips of planes (S, C, h, w), in two phases: none is beside another of its phase."""
+    slices, channels, height, _ = shape
+    starts = range(0, height, _STRIP_ROWS)
+    return [
+        [
+            (s, c, y, min(y + _STRIP_ROWS, height))
+            for s in range(slices)
+            for c in range(channels)
+            for y in starts[phase::2]
+        ]
+        for phase in range(2)
+    ]
 
 
 def _step_back(
@@ -146,38 +166,38 @@ def _step_back(
     gradients: dict[str, Tensor],
 ) -> tuple[np.ndarray | None, list[np.ndarray]]:
     """Gradients of the block above and of the joining latents; those of taps go to `gradients`."""
-    slices, total = back.shape[:2]
+    total = back.shape[1]
     channels = total - len(joining)
     up, pre = taps.get(f"up.{level.level}"), taps.get(f"pre.{level.level}")
     phases = None if block is None else phase_taps(up)
     kernel = None if pre is None else _filter(pre)
     block_back = None if block is None else np.zeros_like(block)
     joining_back = [np.zeros_like(latent) for latent in joining]
-    up_sums = np.zeros((slices, total, 2, 2, PHASE_TAPS))
-    pre_sums = np.zeros((slices, total, 2, FILTER_TAPS))
+    phased = _strips(back.shape)
+    numbers = {strip: n for n, strip in enumerate(strip for part in phased for strip in part)}
+    up_sums = np.zeros((len(numbers), 2, 2, PHASE_TAPS))
+    pre_sums = np.zeros((len(numbers), 2, FILTER_TAPS))
 
-    def job(place: tuple[int, int]) -> None:
-        number, channel = place
-        own = back[number, channel]
+    def job(strip: Strip) -> None:
+        number, channel, y0, y1 = strip
+        own, index = back[number, channel], numbers[strip]
         if channel < channels:
-            sums = up_sums[number, channel]
             source, target = block[number, channel], block_back[number, channel]
-            interpolate_plane_back(source, own, target, phases, sums[0], sums[1])
+            interpolate_rows_back(source, own, target, phases, y0, y1, up_sums[index])
             return
         source = joining[channel - channels][number]
         target = joining_back[channel - channels][number]
         if kernel is None:
-            target[...] = own
+            target[y0:y1] = own[y0:y1]
         else:
-            sums = pre_sums[number, channel]
-            filter_plane_back(source, own, target, kernel, sums[0], sums[1])
+            filter_rows_back(source, own, target, kernel, y0, y1, pre_sums[index])
 
-    jobs = [(s, c) for s in range(slices) for c in range(total)]
-    run_parallel(job, jobs, threads=threads_for(back.size))
+    for strips in phased:
+        run_parallel(job, strips, threads=threads_for(back.size))
     if block is not None:
-        sums = up_sums.sum(axis=(0, 1, 2))
+        sums = up_sums.sum(axis=(0, 1))
         gradients[f"up.{level.level}"] = phase_taps_gradient(sums, len(up))
     if kernel is not None and joining:
-        sums = pre_sums.sum(axis=(0, 1, 2))[: len(MIRRORED)]
+        sums = pre_sums.sum(axis=(0, 1))[: len(MIRRORED)]
         gradients[f"pre.{level.level}"] = _collect(sums, MIRRORED, _HALF_FILTER, len(pre))
     return block_back, joining_back

@@ -133,10 +133,10 @@ def double_line(line, phases, out):
 
 
 @njit_float
-def interpolate_plane(source, target, phases):
-    """target (H, W) = source (h, w) at twice the size."""
+def interpolate_rows(source, target, phases, y0, y1):
+    """Rows y0 to y1 of target (H, W) = source (h, w) at twice the size."""
     line = new_line(source.shape[1])
-    for y in range(target.shape[0]):
+    for y in range(y0, y1):
         source_line(source, y, phases, line)
         double_line(line, phases, target[y])
 
@@ -229,21 +229,26 @@ def double_row_back(source, y, line, target_back, source_back, phases, columns, 
 
 
 @njit_float
-def interpolate_plane_back(source, target_back, source_back, phases, across, down):
-    """Gradients behind `interpolate_plane`; `source_back` (zeros) gets those of the source."""
+def interpolate_rows_back(source, target_back, source_back, phases, y0, y1, sums):
+    """Gradients behind `interpolate_rows`.
+
+    Those of the source are added to `source_back`, also two rows beyond those of y0 to y1; those of
+    the taps to `sums` (rows or columns, 2, 4).
+    """
+    across, down = sums[0], sums[1]
     line, columns = new_line(source.shape[1]), new_columns(source.shape[1])
-    for y in range(target_back.shape[0]):
+    for y in range(y0, y1):
         source_line(source, y, phases, line)
         double_row_back(source, y, line, target_back[y], source_back, phases, columns, across, down)
 
 
 @njit_float
-def filter_plane(source, target, kernel):
-    """target = source (h, w) under the separable filter of seven taps, edges replicated."""
-    height, width = source.shape
+def filter_rows(source, target, kernel, y0, y1):
+    """Rows y0 to y1 of target = source (h, w) under the separable filter, edges replicated."""
+    width = source.shape[1]
     line = np.empty(width + 2 * _FILTER_REACH, np.float32)
     a, b, c, d, e, f, g, _ = kernel
-    for y in range(height):
+    for y in range(y0, y1):
         _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
         out = target[y]
         for j in range(width):
@@ -270,14 +275,15 @@ def _filter_products(gradient, line, width, sums):
 
 
 @njit_float
-def filter_plane_back(source, target_back, source_back, kernel, across, down):
-    """Gradients behind `filter_plane`; `across` and `down` (8,) are those of the taps."""
-    height, width = source.shape
+def filter_rows_back(source, target_back, source_back, kernel, y0, y1, sums):
+    """Gradients behind `filter_rows`, as `interpolate_rows_back`; sums (rows or columns, 8)."""
+    across, down = sums[0], sums[1]
+    width = source.shape[1]
     size, margin = width + 2 * _FILTER_REACH, 2 * _FILTER_REACH
     line, back = np.empty(size, np.float32), np.empty(size, np.float32)
     padded = np.zeros(width + 2 * margin, np.float32)
     a, b, c, d, e, f, g, _ = kernel
-    for y in range(height):
+    for y in range(y0, y1):
         _weigh_rows(source, y - _FILTER_REACH, kernel, line, _FILTER_REACH)
         padded[margin : margin + width] = target_back[y]
         _filter_products(padded, line, width, across)
