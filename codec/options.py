@@ -37,8 +37,7 @@ class EncodeOptions:
         quality: 0..100, higher is better; not together with `rd_lambda`.
         seed: of everything random in training, 0 <= seed < 2^32.
         steps: training steps a segment; None takes the preset's.
-        threads: CPU threads; None takes all cores. Sums in training are ordered by them, so the
-            same file comes of the same number.
+        threads: CPU threads; None takes all cores. The file does not depend on them.
         device: where to train: "auto", "cpu" or "cuda".
         skip: frames to leave out at the start of a clip.
         limit: frames to encode at most; None takes all.
