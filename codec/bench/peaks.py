@@ -16,7 +16,7 @@ from codec.layers.kernels.vectors import LANES, add, address, multiply_add, spla
 CHAINS = 12
 TURNS = 1 << 23
 COPY_BYTES = 1 << 28
-ROUNDS = 5
+ROUNDS = 15
 
 
 @dataclass(frozen=True)
