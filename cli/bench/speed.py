@@ -78,7 +78,7 @@ def command(
     options = SpeedOptions(
         preset=preset,
         source=source,
-        sizes=parse_sizes(_SIZES if sizes is None else sizes),
+        sizes=() if source else parse_sizes(_SIZES if sizes is None else sizes),
         frame_counts=tuple(_integers(frames, ",", what="--frames")),
         parts=tuple(parts or PARTS),
         threads=threads or os.cpu_count() or 1,

@@ -29,7 +29,7 @@ def lines(report: SpeedReport) -> Iterator[str]:
     for decode in report.decoding:
         yield from _decoding(decode)
     if report.memory:
-        yield from _memory(report.memory)
+        yield from _memory(report.memory, report.growth)
     if report.growth:
         yield from _growth(report.growth)
     if report.processes:
@@ -61,6 +61,7 @@ def _training(step: StepReport, peaks: Sequence[Peak]) -> Iterator[str]:
             rate = step.kernels[name].fused_gmac_s
             cells += [f"{rate:.1f}", f"{100 * rate / peak:.0f} %"]
         yield _row(name, cells)
+    yield _row("ns/pixel", [f"{value:.0f}" for value in step.ns_per_pixel.values()])
 
 
 def _decoding(decode: DecodeReport) -> Iterator[str]:
@@ -78,13 +79,23 @@ def _decoding(decode: DecodeReport) -> Iterator[str]:
     yield _row("ns/pixel", [f"{times.ns_per_pixel:.0f}" for times in decode.times])
 
 
-def _memory(memory: Sequence[Memory]) -> Iterator[str]:
+def _memory(memory: Sequence[Memory], growth: Sequence[Growth]) -> Iterator[str]:
     works = list(dict.fromkeys(one.work for one in memory))
     yield ""
-    yield _row("peak memory, MiB", works)
-    for subject in dict.fromkeys(one.subject.name for one in memory):
-        peaks = {one.work: one.peak_bytes for one in memory if one.subject.name == subject}
-        yield _row(subject, [f"{peaks[work] / MIB:.0f}" if work in peaks else "" for work in works])
+    yield "peak memory, MiB (bytes a pixel beyond the fixed part, which is told below)"
+    yield _row("", works)
+    for name in dict.fromkeys(one.subject.name for one in memory):
+        cells = {one.work: _peak(one, growth) for one in memory if one.subject.name == name}
+        yield _row(name, [cells.get(work, "") for work in works])
+
+
+def _peak(memory: Memory, growth: Sequence[Growth]) -> str:
+    text = f"{memory.peak_bytes / MIB:.0f}"
+    for line in growth:
+        if line.quantity == memory.quantity and line.kind == memory.subject.kind:
+            beyond = (memory.peak_bytes - line.fixed) / memory.subject.num_pixels
+            return f"{text} ({beyond:.0f})"
+    return text
 
 
 def _growth(growth: Sequence[Growth]) -> Iterator[str]:

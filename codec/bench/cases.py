@@ -45,6 +45,14 @@ class Subject:
         return self.num_frames * self.height * self.width
 
     @property
+    def kind(self) -> str:
+        """Subjects of one kind differ in size alone: "stills", "single frames", "clips"."""
+        if self.is_still:
+            return "stills"
+        # A clip of one frame has the networks of a picture.
+        return "clips" if self.num_frames > 1 else "single frames"
+
+    @property
     def picture_macs(self) -> float:
         """MACs a pixel of everything behind the entropy model."""
         return self.upsampling_macs + self.temporal_macs + self.synthesis_macs

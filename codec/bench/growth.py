@@ -24,7 +24,7 @@ class Figure:
 class Growth:
     """Least squares through a quantity of several sizes, `fixed` + `per_pixel` * pixels.
 
-    `kind` is "stills", or "clips": those of several frames, which have networks of their own.
+    `kind` is that of all subjects.
     """
 
     quantity: str
@@ -38,9 +38,8 @@ def fit_growth(figures: Iterable[Figure]) -> list[Growth]:
     """A line for every quantity and kind that was measured at two numbers of pixels or more."""
     groups: dict[tuple[str, str, str], list[Figure]] = {}
     for figure in figures:
-        kind = _kind(figure.subject)
-        if kind is not None:
-            groups.setdefault((figure.quantity, figure.unit, kind), []).append(figure)
+        key = (figure.quantity, figure.unit, figure.subject.kind)
+        groups.setdefault(key, []).append(figure)
     lines = []
     for key, own in groups.items():
         pixels = [figure.subject.num_pixels for figure in own]
@@ -48,9 +47,3 @@ def fit_growth(figures: Iterable[Figure]) -> list[Growth]:
             slope, fixed = np.polyfit(pixels, [figure.value for figure in own], 1)
             lines.append(Growth(*key, float(fixed), float(slope)))
     return lines
-
-
-def _kind(subject: Subject) -> str | None:
-    if subject.is_still:
-        return "stills"
-    return "clips" if subject.num_frames > 1 else None

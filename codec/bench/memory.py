@@ -16,6 +16,11 @@ class Memory:
     work: str
     peak_bytes: int
 
+    @property
+    def quantity(self) -> str:
+        """What its growth with the number of pixels is named."""
+        return f"memory, {self.work}"
+
 
 def training_peak(case: Case, backend_name: str, threads: int) -> int:
     """Bytes of a process that trains some uncut steps; to be run in a process of its own."""

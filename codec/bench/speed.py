@@ -94,7 +94,7 @@ class SpeedReport:
                 quantity = f"decode, threads {times.threads}"
                 yield Figure(decode.subject, quantity, "ms", times.whole.median_ms)
         for memory in self.memory:
-            yield Figure(memory.subject, f"memory, {memory.work}", "bytes", memory.peak_bytes)
+            yield Figure(memory.subject, memory.quantity, "bytes", memory.peak_bytes)
 
 
 def measure_speed(

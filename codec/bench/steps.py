@@ -45,12 +45,16 @@ class KernelRate:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """Training steps of one subject, by part, forward and backward pass together."""
+    """Training steps of one subject, by part, forward and backward pass together.
+
+    `ns_per_pixel` are of the median step, by backend.
+    """
 
     subject: Subject
     threads: int
     rounds: int
     parts: dict[str, PartTimes]
+    ns_per_pixel: dict[str, float]
     kernels: dict[str, KernelRate]
 
 
@@ -141,6 +145,10 @@ def measure_steps(case: Case, *, threads: int, repeat: int) -> StepReport:
         threads=threads,
         rounds=repeat,
         parts=parts,
+        ns_per_pixel={
+            PLAIN.name: parts[STEP].plain.median_ms * 1e6 / subject.num_pixels,
+            FUSED.name: parts[STEP].fused.median_ms * 1e6 / subject.num_pixels,
+        },
         kernels={
             "picture": _kernel_rate(parts["picture"], subject.picture_macs * subject.num_pixels),
             "rate": _kernel_rate(parts["rate"], subject.entropy_macs * subject.num_pixels),
