@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("modcodec", "torch", "pytorch-optimizer", "numpy", "numba", "llvmlite", "av")
+PACKAGES = ("modcodec", "torch", "numpy", "numba", "llvmlite", "av")
 # Names of LLVM for the extensions that matter to kernels.
 EXTENSIONS = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avxvnni", "neon")
 _CPU_INFO = Path("/proc/cpuinfo")

@@ -13,7 +13,7 @@ from codec.bench.cases import Case, Subject
 from codec.bench.tasks import prepare_process, whole_task
 from codec.bench.timing import Laps, Stopwatch, Times, run_rounds, summary
 from codec.training.backend import FUSED, PLAIN, Backend
-from codec.training.optimizers import GRADIENT_CLIP, Optimizers
+from codec.training.optimizers import Optimizers
 from codec.training.trainer import Task, Trainer
 
 GRADIENT_PARTS = ("rounding", "picture", "error", "rate")
@@ -85,14 +85,15 @@ class SplitStep:
 
     def run(self) -> Laps:
         """Do the step once; milliseconds by part, and of some together."""
-        for optimizer in (self.optimizers.network_optimizer, self.optimizers.latent_optimizer):
-            optimizer.zero_grad(set_to_none=True)
-            optimizer.param_groups[0]["lr"] = 0.0
+        self.optimizers.forget_gradients()
         watch = Stopwatch()
         self._gradients(watch)
-        self.optimizers.latent_optimizer.step()
+        # As many updates as share one renewal of the preconditioners.
+        for _ in range(PRECONDITION_EVERY):
+            self.optimizers.update_networks(0.0)
+        watch.lap("network optimizer")
+        self.optimizers.update_latents(0.0)
         watch.lap("latent optimizer")
-        self._update_networks(watch)
         laps = dict(watch.laps_ms)
         laps["network optimizer"] /= PRECONDITION_EVERY
         laps[GRADIENTS] = sum(laps[part] for part in GRADIENT_PARTS)
@@ -121,13 +122,6 @@ class SplitStep:
         watch.lap("rate")
         torch.autograd.backward(latents, [latent.grad for latent in cut])
         watch.lap("rounding")
-
-    def _update_networks(self, watch: Stopwatch) -> None:
-        """As many updates as share one renewal of the preconditioners."""
-        for _ in range(PRECONDITION_EVERY):
-            nn.utils.clip_grad_norm_(self.optimizers.networks, GRADIENT_CLIP)
-            self.optimizers.network_optimizer.step()
-        watch.lap("network optimizer")
 
 
 def measure_steps(case: Case, *, threads: int, repeat: int) -> StepReport:
