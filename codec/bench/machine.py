@@ -32,7 +32,7 @@ def describe_machine() -> Machine:
     return Machine(
         cpu=_cpu_name(),
         cores=os.cpu_count() or 1,
-        usable_cores=_usable_cores(),
+        usable_cores=usable_cores(),
         extensions=_extensions(),
         system=platform.platform(),
         python=platform.python_version(),
@@ -48,7 +48,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
