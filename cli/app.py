@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, decode, encode, info, presets, verify
+from cli import bench, compare, decode, encode, info, presets, verify
 from cli.batch import stop_on_signals
 from cli.failures import guarded
 from cli.startup import collect_seldom
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for module in (encode, decode, info, verify, compare, presets):
     app.command(module.NAME, epilog=EPILOG)(guarded(module.command))
+app.add_typer(bench.app, name=bench.NAME)
 
 
 @app.callback()

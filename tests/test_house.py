@@ -23,13 +23,13 @@ FLOORS = (
     ("fixedpoint", "model"),
     ("decoder", "freeze", "training"),
     ("comparison", "encoder"),
-    ("api",),
+    ("api", "bench"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FLOAT_WING = {"layers", "model", "training"}
 INTEGER_WING = {"bitstream", "fixedpoint", "decoder"}
-MAY_IMPORT_TORCH = {*FLOAT_WING, "freeze", "encoder"}
+MAY_IMPORT_TORCH = {*FLOAT_WING, "freeze", "encoder", "bench"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -123,6 +123,8 @@ def test_every_room_of_the_tree_has_a_floor() -> None:
         (["info", "missing.modc"], 3),
         (["verify", "missing.modc"], 3),
         (["presets"], 0),
+        (["bench", "--help"], 0),
+        (["bench", "speed", "--help"], 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

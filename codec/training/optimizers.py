@@ -39,13 +39,25 @@ class Optimizers:
 
     def step(self, loss: Tensor, *, network_lr: float, latent_lr: float) -> None:
         """Backward pass of `loss` and one update with these learning rates."""
+        self.forget_gradients()
+        loss.backward()
+        self.update_networks(network_lr)
+        self.update_latents(latent_lr)
+
+    def forget_gradients(self) -> None:
+        """Leave all parameters without gradients."""
         self.network_optimizer.zero_grad()
         if self.latent_optimizer is not None:
             self.latent_optimizer.zero_grad()
-        loss.backward()
+
+    def update_networks(self, lr: float) -> None:
+        """Change the networks by their gradients, which are clipped."""
         nn.utils.clip_grad_norm_(self.networks, GRADIENT_CLIP)
-        self.network_optimizer.step(network_lr)
+        self.network_optimizer.step(lr)
+
+    def update_latents(self, lr: float) -> None:
+        """Change the latents, if any are trained, by their gradients."""
         if self.latent_optimizer is not None:
             for group in self.latent_optimizer.param_groups:
-                group["lr"] = latent_lr
+                group["lr"] = lr
             self.latent_optimizer.step()

@@ -1,0 +1,1 @@
+"""Benchmarks: what training and decoding take on this machine, by part, and what they reach."""
