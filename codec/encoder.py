@@ -35,7 +35,6 @@ from codec.fixedpoint.render import render
 from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import to_arrays
 from codec.freeze.search import Frozen, Target, freeze
-from codec.jit import set_threads
 from codec.layers.quantizers import hard_round
 from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
@@ -43,6 +42,7 @@ from codec.media.sources import open_source
 from codec.media.y4m import read_y4m
 from codec.options import EncodeOptions, EncodeReport, Progress
 from codec.segments import cut_frames, segment_length
+from codec.training.backend import backend_for
 from codec.training.memory import keep_freed_memory
 from codec.training.trainer import Cost, Task, Trainer
 
@@ -190,10 +190,7 @@ class _Encode:
 
     def _code(self, frames: list[Frame], *, first_frame: int, index: int) -> _Coded:
         task = self._task(frames)
-        set_threads(self.threads)
-        if self.device.type == "cpu":
-            # What PyTorch itself sums then does not depend on the number of threads.
-            torch.set_num_threads(1)
+        backend_for(self.device).use_threads(self.threads)
         if index == 0:
             self._announce(task)
         frozen = self._fit(task, index)

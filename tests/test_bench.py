@@ -108,7 +108,7 @@ def uncut_gradients(case: cases.Case, backend: Backend, step: steps.SplitStep) -
 @pytest.mark.parametrize("make_case", [still_case, clip_case])
 def test_a_step_in_parts_has_the_gradients_of_training(make_case, backend: Backend) -> None:
     case = make_case()
-    step = steps.SplitStep(tasks.whole_task(case), backend)
+    step = steps.SplitStep(tasks.whole_task(case), backend, threads=1)
     wanted = uncut_gradients(case, backend, step)
     step._gradients(Stopwatch())
     made = [p.grad for p in (*step.parameters, *step.model.trained_parameters())]

@@ -30,6 +30,7 @@ def training_peak(case: Case, backend_name: str, threads: int) -> int:
 
     (backend,) = (b for b in (PLAIN, FUSED) if b.name == backend_name)
     prepare_process(threads)
+    backend.use_threads(threads)
     Trainer(whole_task(case), lambda step, total, cost: None, backend=backend).measure_step()
     return peak_memory_bytes()
 

@@ -65,9 +65,9 @@ class SplitStep:
     same work on the same latents, which are noise.
     """
 
-    def __init__(self, task: Task, backend: Backend) -> None:
+    def __init__(self, task: Task, backend: Backend, *, threads: int) -> None:
         trainer = Trainer(task, lambda step, total, cost: None, backend=backend)
-        self.task, self.backend = task, backend
+        self.task, self.backend, self.threads = task, backend, threads
         self.planes, self.generator = trainer.planes, trainer.generator
         self.model = trainer.new_candidate(0).model
         generator = torch.Generator().manual_seed(task.seed)
@@ -85,6 +85,7 @@ class SplitStep:
 
     def run(self) -> Laps:
         """Do the step once; milliseconds by part, and of some together."""
+        self.backend.use_threads(self.threads)
         self.optimizers.forget_gradients()
         watch = Stopwatch()
         self._gradients(watch)
@@ -128,7 +129,7 @@ def measure_steps(case: Case, *, threads: int, repeat: int) -> StepReport:
     """Time `repeat` rounds of a plain and a fused step; to be run in a process of its own."""
     prepare_process(threads)
     task, subject = whole_task(case), case.subject()
-    steps = {backend.name: SplitStep(task, backend).run for backend in (PLAIN, FUSED)}
+    steps = {b.name: SplitStep(task, b, threads=threads).run for b in (PLAIN, FUSED)}
     rounds = run_rounds(steps, repeat)
     parts = {
         part: _part_times(rounds, part)

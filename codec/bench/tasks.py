@@ -12,6 +12,7 @@ from codec.arch.presets import load_preset
 from codec.bench.cases import Case
 from codec.encoder import noise_tensor
 from codec.media.frames import Frame
+from codec.training.backend import backend_for
 from codec.training.memory import keep_freed_memory
 from codec.training.trainer import Task
 
@@ -22,7 +23,7 @@ SEED = 0
 def prepare_process(threads: int) -> None:
     """Make this process one that trains on so many threads, with memory kept as an encode does."""
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    backend_for(torch.device("cpu")).use_threads(threads)
 
 
 def make_task(

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from codec.jit import set_threads
 from codec.layers import error, quantizers
 from codec.layers.error import ErrorPlane
 from codec.layers.kernels import error as fused_error
@@ -44,7 +45,8 @@ class Backend:
     """The parts of a step.
 
     Those of two backends agree, but for the noise that they draw and for the latents that the
-    entropy model learns of (`SampledEntropyModel`).
+    entropy model learns of (`SampledEntropyModel`). `use_threads` sets how many threads compute
+    them, for the whole process.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Backend:
     squared_error: Callable[[Tensor, Sequence[ErrorPlane]], Tensor]
     noisy_rounding: NoisyRounding
     latent_adam: LatentAdam
+    use_threads: Callable[[int], None]
 
 
 def _plain_rounding(
@@ -86,13 +89,27 @@ def _fused_rounding(
     )
 
 
-PLAIN = Backend("plain", SegmentModel, error.squared_error, _plain_rounding, torch.optim.Adam)
+def _fused_threads(count: int) -> None:
+    """What PyTorch sums itself then does not depend on the number of threads."""
+    set_threads(count)
+    torch.set_num_threads(1)
+
+
+PLAIN = Backend(
+    "plain",
+    SegmentModel,
+    error.squared_error,
+    _plain_rounding,
+    torch.optim.Adam,
+    torch.set_num_threads,
+)
 FUSED = Backend(
     "fused",
     SampledSegmentModel,
     fused_error.squared_error,
     _fused_rounding,
     fused_latents.FusedAdam,
+    _fused_threads,
 )
 
 

@@ -18,13 +18,11 @@ from codec.layers.kernels.chain_kernels import (
     chain_rows_back,
 )
 from codec.layers.kernels.pyramid import phase_taps, phase_taps_gradient
-from codec.layers.kernels.tiles import TILE, gradient_floats, pack_layer
+from codec.layers.kernels.tiles import gradient_floats, pack_layer
 
 # Rows of a strip: doubling reads two rows beyond it, which must not reach the strip after the next.
 _STRIP_ROWS = 32
 _TAP_SUMS = 16  # rows or columns, two phases, four taps
-# Wider layers take shorter tiles, so that the rows of two of them stay in the first cache.
-_WIDE = 24
 
 
 class Dense(NamedTuple):
@@ -214,13 +212,11 @@ def pack_chain(
         place += packed.size + padded.size
         if len(rows) <= len(forward):
             sums += int(gradient_floats(weight.shape[0], weight.shape[1] + 1))
-    widest = max(weight.shape[0] for weight, _ in forward)
     return Chain(
         weights=np.concatenate(parts),
         layers=np.array(rows, np.int64),
         limits=np.array([form[1:] for form in forms], np.float32).reshape(-1, 2),
         inputs=inputs,
         straight=stabiliser.shape[1],
-        tile=TILE // 2 if widest > _WIDE else TILE,
         num_gradients=sums,
     )

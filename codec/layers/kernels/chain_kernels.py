@@ -48,7 +48,7 @@ class Chain(NamedTuple):
     Rows of `layers` (2 count + 2, 5) int64: the layers and the parallel map forward, then what each
     layer from the second on sends back, in a row of its own; what goes back to the inputs is last,
     from the first layer and the map together. `limits` (count, 2) hold the activations. The
-    parallel map reads the first `straight` inputs. `tile` is how many pixels are computed at once.
+    parallel map reads the first `straight` inputs.
     """
 
     weights: np.ndarray
@@ -56,7 +56,6 @@ class Chain(NamedTuple):
     limits: np.ndarray
     inputs: int
     straight: int
-    tile: int
     num_gradients: int
 
 
@@ -169,8 +168,8 @@ def chain_rows(chain, inputs, y0, y1, trunk, straight):
     spare = _row_count(chain) + count * group
     for y in range(y0, y1):
         _load_row(inputs, y, width, lines)
-        for x in range(0, width, chain.tile):
-            length = min(chain.tile, width - x)
+        for x in range(0, width, TILE):
+            length = min(TILE, width - x)
             whole = round_up(length, TILE_STEP)
             for c in range(chain.inputs):
                 tables[0, c] = address(lines.rows, c * lines.rows.shape[1] + x)
@@ -280,8 +279,8 @@ def chain_rows_back(
     first = _row_count(chain) + count * group
     for y in range(y0, y1):
         _load_row(inputs, y, width, lines)
-        for x in range(0, width, chain.tile):
-            length = min(chain.tile, width - x)
+        for x in range(0, width, TILE):
+            length = min(TILE, width - x)
             for c in range(chain.inputs):
                 tables[0, c] = address(lines.rows, c * lines.rows.shape[1] + x)
             _hidden(chain, tables, scratch, count - 1, group, round_up(length, TILE_STEP))

@@ -16,6 +16,7 @@ from codec.layers.kernels.tiles import (
     aligned_zeros,
     copy_row,
     fold_gradients,
+    gradient_floats,
     padded_outputs,
     round_up,
     weighted_sums,
@@ -155,8 +156,8 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
     count = padded.shape[1] // form.groups * form.time * form.space**2
     table, backs = np.zeros(count + 4, np.int64), np.zeros(per_group + 4, np.int64)
     ones = np.ones(TILE, np.float32)
-    size = round_up(per_group, 4) * round_up(count + 1, 3)
-    sums = aligned_zeros(form.groups * size * TILE_STEP)
+    size = gradient_floats(per_group, count + 1)
+    sums = aligned_zeros(form.groups * size)
     for y in range(y0, y1):
         for g in range(form.groups):
             taps = _point_at_taps(table, padded, form, g, t, y)
@@ -166,14 +167,13 @@ def weight_gradient_rows(padded, masked, form, t, y0, y1, out):
                 for o in range(per_group):
                     line = ((t * outputs + g * per_group + o) * height + y) * stride + margin + x
                     backs[o] = address(masked, line)
-                place = address(sums, g * size * (TILE_STEP // 2))
+                place = address(sums, g * size)
                 whole = round_up(length, TILE_STEP)
                 add_weight_gradients(backs, per_group, table, taps + 1, place, whole)
                 for f in range(taps):
                     table[f] += TILE * _WORD
     for g in range(form.groups):
-        first = g * size * (TILE_STEP // 2)
-        fold_gradients(sums[first:], per_group, count + 1, out[g * per_group * (count + 1) :])
+        fold_gradients(sums[g * size :], per_group, count + 1, out[g * per_group * (count + 1) :])
 
 
 @njit_float
