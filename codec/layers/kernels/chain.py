@@ -18,7 +18,7 @@ from codec.layers.kernels.chain_kernels import (
     chain_rows_back,
 )
 from codec.layers.kernels.pyramid import phase_taps, phase_taps_gradient
-from codec.layers.kernels.tiles import gradient_floats, pack_layer
+from codec.layers.kernels.tiles import pack_layers
 
 # Rows of a strip: doubling reads two rows beyond it, which must not reach the strip after the next.
 _STRIP_ROWS = 32
@@ -203,18 +203,10 @@ def pack_chain(
     first = [weights[0].T] if weights else []
     last = np.concatenate([*first, straight.T], axis=1)
     forward = [*zip(weights, arrays[1:-2:2], strict=True), (stabiliser, arrays[-1])]
-    backward = [*(weight.T for weight in weights), last]
-    rows, parts, place, sums = [], [], 0, 0
-    for weight, bias in [*forward, *((weight, None) for weight in backward)]:
-        packed, padded = pack_layer(weight, bias)
-        rows.append((place, place + packed.size, *weight.shape, sums))
-        parts += [packed, padded]
-        place += packed.size + padded.size
-        if len(rows) <= len(forward):
-            sums += int(gradient_floats(weight.shape[0], weight.shape[1] + 1))
+    packed, table, sums = pack_layers(forward, [*(weight.T for weight in weights[1:]), last])
     return Chain(
-        weights=np.concatenate(parts),
-        layers=np.array(rows, np.int64),
+        weights=packed,
+        layers=table,
         limits=np.array([form[1:] for form in forms], np.float32).reshape(-1, 2),
         inputs=inputs,
         straight=stabiliser.shape[1],

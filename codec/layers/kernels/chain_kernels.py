@@ -19,14 +19,19 @@ from codec.layers.kernels.pyramid_kernels import (
     source_line,
 )
 from codec.layers.kernels.tiles import (
+    BIASES,
+    GRADIENTS,
     INFINITE,
+    INPUTS,
+    OUTPUTS,
     PITCH,
     TILE,
     TILE_STEP,
+    WEIGHTS,
     add_weight_gradients,
     aligned_zeros,
     copy_row,
-    fold_gradients,
+    fold_layers,
     masked_sums,
     padded_outputs,
     round_up,
@@ -38,17 +43,13 @@ _ROW = np.int64(PITCH * FLOAT_BYTES)
 _WORD = np.int64(FLOAT_BYTES)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
-# Columns of Chain.layers, as in `rate_kernels`.
-WEIGHTS, BIASES, OUTPUTS, INPUTS, GRADIENTS = range(5)
-
 
 class Chain(NamedTuple):
-    """Layers of `inputs` channels, packed for `weighted_sums`.
+    """Layers of `inputs` channels, packed by `pack_layers`.
 
-    Rows of `layers` (2 count + 2, 5) int64: the layers and the parallel map forward, then what each
-    layer from the second on sends back, in a row of its own; what goes back to the inputs is last,
-    from the first layer and the map together. `limits` (count, 2) hold the activations. The
-    parallel map reads the first `straight` inputs.
+    Rows of `layers`: the layers and the parallel map forward; what each layer from the second on
+    sends back; what goes back to the inputs, from the first layer and the map together. `limits`
+    (count, 2) hold the activations. The parallel map reads the first `straight` inputs.
     """
 
     weights: np.ndarray
@@ -207,7 +208,7 @@ def _layers_back(chain, tables, backs, sums, scratch, group, length):
         if layer == 0:
             return
         target = address(scratch, (spare + (layer & 1) * group) * PITCH)
-        row, base = count + 1 + layer, address(chain.weights, 0)
+        row, base = count + layer, address(chain.weights, 0)
         weights = base + chain.layers[row, WEIGHTS] * _WORD
         bias = base + chain.layers[row, BIASES] * _WORD
         low, high = chain.limits[layer - 1, 0], chain.limits[layer - 1, 1]
@@ -255,7 +256,7 @@ def _tile_back(chain, tables, trunk, trunk_back, straight_back, y, x, length, sc
     place = address(sums, chain.layers[count, GRADIENTS])
     add_weight_gradients(straights, outputs, tables[0], chain.straight + 1, place, whole)
     target = address(scratch, (first + 3 * group) * PITCH)
-    _dense(chain, 2 * count + 1, backs, target, whole)
+    _dense(chain, chain.layers.shape[0] - 1, backs, target, whole)
 
 
 @njit_float
@@ -291,7 +292,7 @@ def chain_rows_back(
                 source = (scratch, (first + 3 * group + c) * PITCH)
                 copy_row((lines.back[c], x), source, length)
         _inputs_back(inputs, y, width, lines, doubled_back, plain_back, slots, taps_back)
-    place = _fold(chain, sums, out)
+    place = fold_layers(chain.layers, count + 1, sums, out)
     out[place : place + taps_back.size] = taps_back.ravel()
 
 
@@ -303,13 +304,3 @@ def add_planes(planes, target, sources):
             row, other = planes[target, y], planes[source, y]
             for x in range(row.size):
                 row[x] += other[x]
-
-
-@inner_float
-def _fold(chain, sums, gradients):
-    target = 0
-    for layer in range(chain.limits.shape[0] + 1):
-        outputs, inputs = chain.layers[layer, OUTPUTS], chain.layers[layer, INPUTS] + 1
-        fold_gradients(sums[chain.layers[layer, GRADIENTS] :], outputs, inputs, gradients[target:])
-        target += outputs * inputs
-    return target

@@ -17,10 +17,9 @@ from codec.layers.kernels.rate_kernels import (
     add_halos,
     rate_gradient_strips,
     rate_strips,
-    sum_floats,
 )
 from codec.layers.kernels.rate_layout import STRIDE, RateLayout
-from codec.layers.kernels.tiles import pack_layer
+from codec.layers.kernels.tiles import pack_layers
 
 Arrays = dict[str, np.ndarray]
 
@@ -161,15 +160,8 @@ def pack_network(arrays: Arrays, contexts: np.ndarray) -> Network:
     if back:
         back[0] = np.concatenate([back[0], stabiliser.T], axis=1)
     forward = [*zip(weights, biases, strict=True), (whole, arrays["arm.out.bias"])]
-    rows, parts, place, sums = [], [], 0, 0
-    for weight, bias in [*forward, *((w, None) for w in [*back, output.T])]:
-        packed, padded = pack_layer(weight, bias)
-        rows.append((place, place + packed.size, *weight.shape, sums))
-        parts += [packed, padded]
-        place += packed.size + padded.size
-        if len(rows) <= len(forward):
-            sums += sum_floats(*weight.shape)
-    return Network(np.concatenate(parts), np.array(rows, np.int64), contexts, width, sums)
+    packed, table, sums = pack_layers(forward, [*back, output.T])
+    return Network(packed, table, contexts, width, sums)
 
 
 def _name_gradients(flat: np.ndarray, shapes: Sequence[tuple[int, int]]) -> Arrays:

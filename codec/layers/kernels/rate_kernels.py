@@ -32,15 +32,18 @@ from codec.layers.kernels.rate_layout import (
     WIDTH,
 )
 from codec.layers.kernels.tiles import (
+    BIASES,
+    GRADIENTS,
     INFINITE,
+    INPUTS,
     PITCH,
     TILE,
     TILE_STEP,
+    WEIGHTS,
     add_row,
     add_weight_gradients,
     aligned_zeros,
-    fold_gradients,
-    gradient_floats,
+    fold_layers,
     masked_sums,
     padded_outputs,
     round_up,
@@ -58,13 +61,6 @@ _MIN_MASS = F32(2.0**-16)
 _BITS_PER_NAT = F32(1 / np.log(2))
 _ZERO, _HALF, _ONE = F32(0.0), F32(0.5), F32(1.0)
 _BACK, _VALUE = 3 * PITCH, 5 * PITCH
-
-# Columns of Network.layers.
-WEIGHTS = 0  # where packed weights begin
-BIASES = 1
-OUTPUTS = 2
-INPUTS = 3
-GRADIENTS = 4  # where the gradients (outputs, inputs + 1) of a forward layer begin
 
 
 class Network(NamedTuple):
@@ -360,17 +356,8 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
         store_back[start : start + size] = own[_UP * stride : _UP * stride + size]
         halos[s, : _UP * stride] = own[: _UP * stride]
     if out.size:
-        _fold(network, sums, out)
+        fold_layers(network.layers, hidden + 1, sums, out)
     return total
-
-
-@inner_float
-def _fold(network, sums, out):
-    target = 0
-    for layer in range(network.layers.shape[0] // 2):
-        outputs, inputs = network.layers[layer, OUTPUTS], network.layers[layer, INPUTS] + 1
-        fold_gradients(sums[network.layers[layer, GRADIENTS] :], outputs, inputs, out[target:])
-        target += outputs * inputs
 
 
 @njit_float
@@ -383,8 +370,3 @@ def add_halos(strips, halos, store_back):
         first = _UP * strip[STRIDE] - size
         for j in range(size):
             store_back[start + j] += halos[s, first + j]
-
-
-def sum_floats(outputs: int, inputs: int) -> int:
-    """Floats of the sums for the weights of a layer and its bias."""
-    return int(gradient_floats(outputs, inputs + 1))

@@ -8,6 +8,7 @@ is computed along and means nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,13 @@ SMALL_BLOCK = 3
 # Gradients of weights are summed in blocks of outputs by inputs.
 GRADIENT_OUTPUTS = 4
 GRADIENT_INPUTS = 3
+
+# Columns of the table of `pack_layers`.
+WEIGHTS = 0  # where packed weights begin
+BIASES = 1
+OUTPUTS = 2
+INPUTS = 3
+GRADIENTS = 4  # where the sums for the gradients (outputs, inputs + 1) of a layer begin
 
 INFINITE = np.float32(np.inf)
 _STEP_BYTES = np.int64(2 * VECTOR_BYTES)
@@ -97,6 +105,27 @@ class Limits(NamedTuple):
     values: int
     low: float
     high: float
+
+
+def pack_layers(
+    forward: Sequence[tuple[np.ndarray, np.ndarray]], backward: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """A network as kernels read it: layers (weight, bias), and the weights of their way back.
+
+    Returns:
+        All packed weights and biases, flat; a table (layers, 5) int64 with the columns WEIGHTS to
+        GRADIENTS, forward layers first; the floats that gradients of the forward layers' weights
+        are summed in.
+    """
+    rows, parts, place, sums = [], [], 0, 0
+    for weight, bias in [*forward, *((weight, None) for weight in backward)]:
+        packed, padded = pack_layer(weight, bias)
+        rows.append((place, place + packed.size, *weight.shape, sums))
+        parts += [packed, padded]
+        place += packed.size + padded.size
+        if len(rows) <= len(forward):
+            sums += int(gradient_floats(weight.shape[0], weight.shape[1] + 1))
+    return np.concatenate(parts), np.array(rows, np.int64), sums
 
 
 @inner
@@ -297,3 +326,17 @@ def fold_gradients(sums, outputs, inputs, target):
             for lane in range(LANES):
                 total += sums[(o * width + i) * LANES + lane]
             target[o * inputs + i] = total
+
+
+@inner
+def fold_layers(layers, count, sums, target):
+    """The gradients of the first `count` layers of a table, one after the other; gives their end.
+
+    Each is (outputs, inputs + 1), with the bias last.
+    """
+    place = 0
+    for layer in range(count):
+        outputs, inputs = layers[layer, OUTPUTS], layers[layer, INPUTS] + 1
+        fold_gradients(sums[layers[layer, GRADIENTS] :], outputs, inputs, target[place:])
+        place += outputs * inputs
+    return place
