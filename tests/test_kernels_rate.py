@@ -14,7 +14,7 @@ from codec.arch import Architecture, parse_grids, parse_layers
 from codec.jit import get_threads, set_threads
 from codec.layers.kernels.rate_layout import END_ROW, FIRST_ROW, WIDTH
 from codec.model.entropy import EntropyModel
-from codec.model.fused import FusedEntropyModel, SampledEntropyModel
+from codec.model.fused import FusedEntropyModel
 from codec.model.picture import latent_shapes
 
 IMAGE = Architecture(
@@ -109,29 +109,3 @@ def test_the_number_of_threads_changes_nothing() -> None:
         set_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
-def test_parts_of_the_latents_stand_for_all_of_them() -> None:
-    size = {"num_frames": 2, "height": 90, "width": 300}
-    fused, _, latents = models(CLIP, seed=3, **size)
-    sampled = SampledEntropyModel(CLIP, **size)
-    sampled.load_state_dict(fused.state_dict())
-
-    def evaluated(model: FusedEntropyModel) -> list[torch.Tensor]:
-        own = [x.clone().requires_grad_() for x in latents]
-        model.zero_grad()
-        bits = model(own)
-        bits.backward()
-        assert len(model.layout.jobs) > 2
-        ifce = [p.grad for p in model.ifce.parameters()]
-        return [bits, *(x.grad for x in own), *ifce, *(p.grad for p in model.arm.parameters())]
-
-    whole, first, second = evaluated(fused), evaluated(sampled), evaluated(sampled)
-    exact = len(whole) - len(list(fused.arm.parameters()))
-    for a, b in zip(whole[:exact], first[:exact], strict=True):
-        assert torch.equal(a, b)
-    sizes = fused.layout.job_sizes
-    odd, even = sum(sizes[1::2]) / sum(sizes), sum(sizes[0::2]) / sum(sizes)
-    for a, b, c in zip(whole[exact:], first[exact:], second[exact:], strict=True):
-        assert not torch.equal(a, b)
-        torch.testing.assert_close(odd * b + even * c, a, rtol=1e-3, atol=1e-2)

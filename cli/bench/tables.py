@@ -62,7 +62,6 @@ def _training(step: StepReport, peaks: Sequence[Peak]) -> Iterator[str]:
             cells += [f"{rate:.1f}", f"{100 * rate / peak:.0f} %"]
         yield _row(name, cells)
     yield _row("ns/pixel", [f"{value:.0f}" for value in step.ns_per_pixel.values()])
-    yield "fused computes what plain does; as trained, the entropy model may learn of fewer latents"
 
 
 def _decoding(decode: DecodeReport) -> Iterator[str]:

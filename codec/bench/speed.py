@@ -89,8 +89,6 @@ class SpeedReport:
             for backend in BACKENDS:
                 times = getattr(step.parts["step"], backend)
                 yield Figure(step.subject, f"step, {backend}", "ms", times.median_ms)
-            times = step.parts["step as trained"].fused
-            yield Figure(step.subject, "step, as trained", "ms", times.median_ms)
         for decode in self.decoding:
             for times in decode.times:
                 quantity = f"decode, threads {times.threads}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,7 +12,6 @@ from torch import nn
 from codec.bench.cases import Case, Subject
 from codec.bench.tasks import prepare_process, whole_task
 from codec.bench.timing import Laps, Stopwatch, Times, run_rounds, summary
-from codec.model.fused import FusedSegmentModel
 from codec.training.backend import FUSED, PLAIN, Backend
 from codec.training.optimizers import Optimizers
 from codec.training.trainer import Task, Trainer
@@ -20,9 +19,6 @@ from codec.training.trainer import Task, Trainer
 GRADIENT_PARTS = ("rounding", "picture", "error", "rate")
 OPTIMIZER_PARTS = ("latent optimizer", "network optimizer")
 GRADIENTS, STEP = "forward and backward", "step"
-AS_TRAINED = "as trained"
-# The gradients of the eager twin come of all latents; so do those that it is compared with.
-COMPARED = replace(FUSED, segment_model=FusedSegmentModel)
 # SOAP renews its preconditioners every so many steps in the main phase of training.
 PRECONDITION_EVERY = 10
 LATENT_STD = 1.0  # in bins
@@ -51,9 +47,7 @@ class KernelRate:
 class StepReport:
     """Training steps of one subject, by part, forward and backward pass together.
 
-    Both backends compute the same gradients, except in the parts "... as trained": those are of
-    the kernels as training uses them, where the entropy model may learn of fewer latents.
-    `ns_per_pixel` is of the median "step", `kernels` tells the rates of "picture" and "rate".
+    `ns_per_pixel` are of the median step, by backend.
     """
 
     subject: Subject
@@ -132,18 +126,15 @@ class SplitStep:
 
 
 def measure_steps(case: Case, *, threads: int, repeat: int) -> StepReport:
-    """Time rounds of a plain step, a fused one and one as trained; for a process of its own."""
+    """Time `repeat` rounds of a plain and a fused step; to be run in a process of its own."""
     prepare_process(threads)
     task, subject = whole_task(case), case.subject()
-    backends = {PLAIN.name: PLAIN, FUSED.name: COMPARED, AS_TRAINED: FUSED}
-    steps = {n: SplitStep(task, b, threads=threads).run for n, b in backends.items()}
+    steps = {b.name: SplitStep(task, b, threads=threads).run for b in (PLAIN, FUSED)}
     rounds = run_rounds(steps, repeat)
     parts = {
-        part: _part_times(rounds, part, FUSED.name)
+        part: _part_times(rounds, part)
         for part in (*GRADIENT_PARTS, GRADIENTS, *OPTIMIZER_PARTS, STEP)
     }
-    for part in ("rate", STEP):
-        parts[f"{part} {AS_TRAINED}"] = _part_times(rounds, part, AS_TRAINED)
     return StepReport(
         subject=subject,
         threads=threads,
@@ -160,8 +151,8 @@ def measure_steps(case: Case, *, threads: int, repeat: int) -> StepReport:
     )
 
 
-def _part_times(rounds: Mapping[str, Sequence[Laps]], part: str, name: str) -> PartTimes:
-    plain, fused = ([laps[part] for laps in rounds[run]] for run in (PLAIN.name, name))
+def _part_times(rounds: Mapping[str, Sequence[Laps]], part: str) -> PartTimes:
+    plain, fused = ([laps[part] for laps in rounds[b.name]] for b in (PLAIN, FUSED))
     ratio = statistics.median(a / b for a, b in zip(plain, fused, strict=True))
     return PartTimes(summary(plain), summary(fused), ratio)
 

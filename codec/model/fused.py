@@ -18,7 +18,7 @@ from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
 from codec.layers.kernels.filters import apply_ck
 from codec.layers.kernels.pyramid import descend
-from codec.layers.kernels.rate import Part, latent_bits
+from codec.layers.kernels.rate import latent_bits
 from codec.layers.kernels.rate_layout import make_layout
 from codec.layers.kernels.temporal import apply_adaptive, apply_conv
 from codec.layers.synthesis import SynthesisConv2d
@@ -40,26 +40,6 @@ class FusedEntropyModel(EntropyModel):
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
         return latent_bits(self.layout, latents, self.tensors())
-
-
-class SampledEntropyModel(FusedEntropyModel):
-    """As its base, but the gradients of the ARM come of every second part of the latents in turn.
-
-    Half a million latents say more than enough about a thousand parameters: that saves a twentieth
-    of a step, and what training reaches stays within the noise of its seeds (docs/experiments.md).
-    """
-
-    turns = 2
-
-    def __init__(self, arch: Architecture, *, num_frames: int, height: int, width: int) -> None:
-        super().__init__(arch, num_frames=num_frames, height=height, width=width)
-        self.turn = 0
-
-    def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
-        self.turn = (self.turn + 1) % self.turns
-        part = Part(self.turn, self.turns)
-        return latent_bits(self.layout, latents, self.tensors(), part=part)
 
 
 class FusedPictureModel(PictureModel):
@@ -195,9 +175,3 @@ class FusedSegmentModel(SegmentModel):
 
     entropy_model = FusedEntropyModel
     picture_model = FusedPictureModel
-
-
-class SampledSegmentModel(FusedSegmentModel):
-    """FusedSegmentModel whose ARM learns of a part of the latents at each step."""
-
-    entropy_model = SampledEntropyModel

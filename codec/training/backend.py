@@ -14,7 +14,7 @@ from codec.layers import error, quantizers
 from codec.layers.error import ErrorPlane
 from codec.layers.kernels import error as fused_error
 from codec.layers.kernels import latents as fused_latents
-from codec.model.fused import SampledSegmentModel
+from codec.model.fused import FusedSegmentModel
 from codec.model.segment import SegmentModel
 
 
@@ -42,11 +42,9 @@ class LatentAdam(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """The parts of a step.
+    """The parts of a step; those of two backends agree, but for the noise that they draw.
 
-    Those of two backends agree, but for the noise that they draw and for the latents that the
-    entropy model learns of (`SampledEntropyModel`). `use_threads` sets how many threads compute
-    them, for the whole process.
+    `use_threads` sets how many threads compute them, for the whole process.
     """
 
     name: str
@@ -105,7 +103,7 @@ PLAIN = Backend(
 )
 FUSED = Backend(
     "fused",
-    SampledSegmentModel,
+    FusedSegmentModel,
     fused_error.squared_error,
     _fused_rounding,
     fused_latents.FusedAdam,

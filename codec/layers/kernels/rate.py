@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,22 +23,8 @@ from codec.layers.kernels.tiles import pack_layers
 Arrays = dict[str, np.ndarray]
 
 
-class Part(NamedTuple):
-    """Number `turn` of `turns` equal parts of the latents of a segment."""
-
-    turn: int
-    turns: int
-
-
-WHOLE = Part(0, 1)
-
-
 def latent_bits(
-    layout: RateLayout,
-    latents: Sequence[Tensor],
-    tensors: Mapping[str, Tensor],
-    *,
-    part: Part = WHOLE,
+    layout: RateLayout, latents: Sequence[Tensor], tensors: Mapping[str, Tensor]
 ) -> Tensor:
     """Bits of all latents of a segment; the fused form of `EntropyModel.forward`.
 
@@ -47,14 +32,13 @@ def latent_bits(
         layout: of the segment.
         latents: float32 (slices, h, w) of each grid in coding order, on the CPU.
         tensors: of the entropy model, by their names in the stream.
-        part: which latents the gradients of the ARM come of; they stand for all.
 
     Returns:
         A scalar, with gradients for latents and tensors.
     """
     inputs = [*latents, *tensors.values()]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        return _LatentBits.apply(layout, tuple(tensors), part, *inputs)
+        return _LatentBits.apply(layout, tuple(tensors), *inputs)
     return latents[0].new_tensor(_evaluation(layout, tuple(tensors), inputs).bits())
 
 
@@ -62,12 +46,10 @@ class _LatentBits(torch.autograd.Function):
     """Values and gradients come of one pass: the backward pass only scales them."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx, layout: RateLayout, names: tuple[str, ...], part: Part, *inputs: Tensor
-    ) -> Tensor:
+    def forward(ctx, layout: RateLayout, names: tuple[str, ...], *inputs: Tensor) -> Tensor:  # type: ignore[override]
         ctx.layout, ctx.names = layout, names
         run = _evaluation(layout, names, inputs)
-        bits, ctx.store_back, ctx.gradients = run.bits_and_gradients(part)
+        bits, ctx.store_back, ctx.gradients = run.bits_and_gradients()
         return inputs[0].new_tensor(bits)
 
     @staticmethod
@@ -78,7 +60,7 @@ class _LatentBits(torch.autograd.Function):
             for place in ctx.layout.places
         ]
         tensors = [torch.from_numpy(ctx.gradients[name]) * scale for name in ctx.names]
-        return None, None, None, *latents, *tensors
+        return None, None, *latents, *tensors
 
 
 def _evaluation(layout: RateLayout, names: Sequence[str], inputs: Sequence[Tensor]) -> _Rate:
@@ -112,7 +94,7 @@ class _Rate:
 
         return sum(run_parallel(job, self.layout.jobs, threads=self.threads))
 
-    def bits_and_gradients(self, part: Part) -> tuple[float, np.ndarray, Arrays]:
+    def bits_and_gradients(self) -> tuple[float, np.ndarray, Arrays]:
         """Bits, gradients of the store, and of the tensors by name."""
         layout = self.layout
         store_back = np.empty_like(self.store)
@@ -121,24 +103,18 @@ class _Rate:
         halos = np.empty((len(strips), CONTEXT_REACH_UP * strips[:, STRIDE].max()), np.float32)
         width, hidden = self.network.width, len(self.network.layers) // 2 - 1
         shapes = [(width, width + 1)] * hidden + [(2, (2 if hidden else 1) * width + 1)]
-        turns = min(part.turns, len(layout.jobs))
-        measured = range(part.turn % turns, len(layout.jobs), turns)
-        sums = np.empty((len(measured), sum(o * i for o, i in shapes)), np.float32)
-        own_sums = dict(zip(measured, sums, strict=True))
-        nothing = np.empty(0, np.float32)
+        sums = np.empty((len(layout.jobs), sum(o * i for o, i in shapes)), np.float32)
 
         def job(number: int) -> float:
             own = slice(*layout.jobs[number])
             return rate_gradient_strips(
                 strips[own], self.store, self.features, self.network,
-                store_back, features_back, halos[own], own_sums.get(number, nothing),
+                store_back, features_back, halos[own], sums[number],
             )  # fmt: skip
 
         bits = sum(run_parallel(job, range(len(layout.jobs)), threads=self.threads))
         add_halos(strips, halos, store_back)
-        sizes = layout.job_sizes
-        share = sum(sizes[number] for number in measured) / sum(sizes)
-        gradients = _name_gradients(sums.sum(axis=0) / np.float32(share), shapes)
+        gradients = _name_gradients(sums.sum(axis=0), shapes)
         for plan in layout.features:
             name = f"ifce.{plan.grid}"
             gradients[f"{name}.weight"], gradients[f"{name}.bias"] = features_gradient(

@@ -221,7 +221,7 @@ def _bits_and_gradients(store, place, tile, length):
 def _backward(network, tables, backs, sums, scratch, rows, length):
     """Send the gradients of the outputs back; gives the first row of the inputs' gradients.
 
-    Gradients of weights are added to `sums`, if that is not empty.
+    Gradients of weights are added to `sums`.
     """
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
     base, layers = address(network.weights, 0), network.layers
@@ -234,9 +234,8 @@ def _backward(network, tables, backs, sums, scratch, rows, length):
     for layer in range(hidden, -1, -1):
         inputs = layers[layer, INPUTS]
         tables[layer, inputs] = ones
-        if sums.size:
-            place = address(sums, layers[layer, GRADIENTS])
-            add_weight_gradients(backs, count, tables[layer], inputs + 1, place, length)
+        place = address(sums, layers[layer, GRADIENTS])
+        add_weight_gradients(backs, count, tables[layer], inputs + 1, place, length)
         row = hidden + 1 + layer
         weights = base + layers[row, WEIGHTS] * FLOAT_BYTES
         bias = base + layers[row, BIASES] * FLOAT_BYTES
@@ -324,14 +323,14 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
         features_back: zeros, which get the gradients of the features.
         halos: (strips, 4, widest stride), gets those of the four rows above each strip.
         out: gets the gradients of the network, one layer (outputs, inputs + 1) after the other,
-            biases last in each row; empty where they are not wanted.
+            biases last in each row.
     """
     hidden, width = network.layers.shape[0] // 2 - 1, network.width
     rows = _plan_rows(width, hidden)
     scratch = _new_scratch(rows)
     inputs, backs = np.zeros(width, np.int64), np.zeros(width + 8, np.int64)
     tables = np.zeros((hidden + 1, 2 * width + 4), np.int64)
-    sums = aligned_zeros(network.num_gradients if out.size else 0)
+    sums = aligned_zeros(network.num_gradients)
     num_features, total = width - network.contexts.shape[0], 0.0
     for s in range(strips.shape[0]):
         strip = strips[s]
@@ -355,8 +354,7 @@ def rate_gradient_strips(strips, store, features, network, store_back, features_
         size = (end - top) * stride
         store_back[start : start + size] = own[_UP * stride : _UP * stride + size]
         halos[s, : _UP * stride] = own[: _UP * stride]
-    if out.size:
-        fold_layers(network.layers, hidden + 1, sums, out)
+    fold_layers(network.layers, hidden + 1, sums, out)
     return total
 
 

@@ -90,13 +90,6 @@ class RateLayout:
         last = self.places[-1]
         return last.base + last.slices * last.slice_size + SLACK
 
-    @property
-    def job_sizes(self) -> list[int]:
-        """Latents of each job."""
-        rows = self.strips[:, END_ROW] - self.strips[:, FIRST_ROW]
-        sizes = rows * self.strips[:, WIDTH]
-        return [int(sizes[first:end].sum()) for first, end in self.jobs]
-
     def new_store(self) -> np.ndarray:
         """A store of zeros, float32."""
         return np.zeros(self.store_size, np.float32)
