@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from codec.arch import Architecture
-from codec.arch.network import CONTEXT_ORDER
 from codec.layers import TemporalAdaptive, TemporalCK
 from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
@@ -34,8 +32,7 @@ class FusedEntropyModel(EntropyModel):
     def __init__(self, arch: Architecture, *, num_frames: int, height: int, width: int) -> None:
         shape = {"num_frames": num_frames, "height": height, "width": width}
         super().__init__(arch, **shape)
-        contexts = np.array(CONTEXT_ORDER[: arch.num_contexts], np.int64)
-        self.layout = make_layout(arch, contexts, **shape)
+        self.layout = make_layout(arch, **shape)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.arch import Architecture, Grid, grid_shape, ifce_sources, slice_of
-from codec.arch.network import CONTEXT_REACH_SIDE, CONTEXT_REACH_UP
+from codec.arch.network import CONTEXT_ORDER, CONTEXT_REACH_SIDE, CONTEXT_REACH_UP
 
 # Rows of tiles are read some pixels beyond the last one.
 SLACK = 512
@@ -95,11 +95,10 @@ class RateLayout:
         return np.zeros(self.store_size, np.float32)
 
 
-def make_layout(
-    arch: Architecture, contexts: np.ndarray, *, num_frames: int, height: int, width: int
-) -> RateLayout:
-    """The layout for segments of this size; `contexts` (n, 2) int64 are the (dy, dx) in use."""
+def make_layout(arch: Architecture, *, num_frames: int, height: int, width: int) -> RateLayout:
+    """The layout for segments of this size."""
     places = _places(arch, num_frames, height, width)
+    contexts = np.array(CONTEXT_ORDER[: arch.num_contexts], np.int64)
     plans, base = [], 0
     for index in range(len(arch.grids)):
         if ifce_sources(arch, index):
