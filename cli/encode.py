@@ -19,6 +19,7 @@ from cli.batch import (
     target_in,
 )
 from cli.params import (
+    Device,
     Inputs,
     Jobs,
     Json,
@@ -27,6 +28,8 @@ from cli.params import (
     OutputDir,
     Overwrite,
     Quiet,
+    Seed,
+    Steps,
     Threads,
     Verbose,
 )
@@ -55,9 +58,6 @@ RdLambda = Annotated[
     float | None,
     typer.Option(help="Weight of the rate in J = D + lambda R, instead of --quality."),
 ]
-Seed = Annotated[int, typer.Option(help="Of all that is random in training.")]
-Steps = Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")]
-Device = Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")]
 Skip = Annotated[int, typer.Option(help="Leave out so many frames at the start of a clip.")]
 Limit = Annotated[int | None, typer.Option(help="Encode at most so many frames.")]
 ProgressMode = Annotated[

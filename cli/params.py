@@ -25,6 +25,9 @@ Jobs = Annotated[
     int,
     typer.Option("-j", "--jobs", min=1, help="Inputs worked on at a time, each in its process."),
 ]
+Seed = Annotated[int, typer.Option(help="Of all that is random in training.")]
+Steps = Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")]
+Device = Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads of each process [default: all cores]."),

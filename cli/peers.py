@@ -10,21 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from codec.bench.conventional import (
+    JPEG,
+    WEBP,
+    avif_options,
+    eight_bit_array,
+    load_still,
+    save_still,
+)
 from codec.errors import UsageError
 from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
-from codec.media.metrics import frame_mse, sequence_psnr
+from codec.media.metrics import frame_mse, picture_psnr, sequence_psnr
 from codec.media.planes import frame_of, planes_of
 
 # Pillow's format and options; JPEG is tried with full and with halved chroma.
 _STILL_PEERS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "JPEG": (
-        ("JPEG", {"optimize": True, "progressive": True, "subsampling": 2}),
-        ("JPEG", {"optimize": True, "progressive": True, "subsampling": 0}),
+        ("JPEG", {**JPEG, "subsampling": 2}),
+        ("JPEG", {**JPEG, "subsampling": 0}),
     ),
-    "WebP": (("WEBP", {"method": 6}),),
-    "AVIF": (("AVIF", {"speed": 4, "subsampling": "4:4:4"}),),
+    "WebP": (("WEBP", WEBP),),
+    "AVIF": (("AVIF", avif_options(4)),),
 }
-_STILL_MODES = {1: "L", 3: "RGB"}
 _QUALITIES = range(1, 101)
 
 # PSNR tuning, one closed group of pictures: what a comparison by PSNR is fair with.
@@ -72,29 +79,16 @@ def still_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
     Raises:
         UsageError: a picture of more than 8 bit or with alpha, which not all of them can hold.
     """
-    from PIL import Image
-
-    pixel_format = clip.info.format
-    if pixel_format.depth != 8 or pixel_format.alpha or pixel_format.layout not in ("gray", "rgb"):
-        raise UsageError("--peers needs an 8-bit picture without alpha: the others hold no more")
-    frame = next(iter(clip.frames))
-    mode = _STILL_MODES[pixel_format.num_planes]
-    image = Image.fromarray(np.stack(frame.planes, axis=-1).squeeze())
-
-    def measure(data: bytes) -> float:
-        with Image.open(io.BytesIO(data)) as decoded:
-            samples = np.atleast_3d(np.asarray(decoded.convert(mode)))
-        planes = tuple(samples[..., c] for c in range(samples.shape[-1]))
-        return sequence_psnr([frame_mse(frame, Frame(planes), pixel_format).colour], 255)
-
+    array = eight_bit_array(clip)
     for name, variants in _STILL_PEERS.items():
         points = []
         for kind, options in variants:
-            encode = partial(_saved, image, kind, options)
+            encode = partial(_saved, array, kind, options)
             found = largest_within(encode, _QUALITIES, budget_bytes)
             if found is not None:
                 quality, data = found
-                points.append(PeerPoint(name, len(data), measure(data), f"quality {quality}"))
+                psnr_db = picture_psnr(array, load_still(data))
+                points.append(PeerPoint(name, len(data), psnr_db, f"quality {quality}"))
         yield max(points, key=lambda point: point.psnr_db, default=PeerPoint(name))
 
 
@@ -146,10 +140,8 @@ def largest_within(
     return best
 
 
-def _saved(image: Any, kind: str, options: dict[str, Any], quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, quality=quality, **options)
-    return buffer.getvalue()
+def _saved(array: np.ndarray, kind: str, options: dict[str, Any], quality: int) -> bytes:
+    return save_still(array, kind, quality=quality, **options)
 
 
 def _pixel_name(pixel_format: PixelFormat, encoder: str) -> str:

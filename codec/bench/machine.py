@@ -36,7 +36,7 @@ def describe_machine() -> Machine:
         extensions=_extensions(),
         system=platform.platform(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions={package: package_version(package) for package in PACKAGES},
     )
 
 
@@ -62,11 +62,9 @@ def _extensions() -> tuple[str, ...]:
     return tuple(name for name in EXTENSIONS if features.get(name))
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+def package_version(package: str) -> str:
+    """The version of a distribution, or `not installed`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

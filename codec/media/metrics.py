@@ -62,6 +62,15 @@ def psnr_from_mse(mse: float, peak: int) -> float:
     return min(MAX_PSNR_DB, 10 * math.log10(peak * peak / mse))
 
 
+def picture_psnr(reference: np.ndarray, test: np.ndarray) -> float:
+    """PSNR in dB over all samples of two 8-bit pictures, (H, W) or (H, W, C).
+
+    A grey picture stands for one whose channels are all the same.
+    """
+    both = np.broadcast_arrays(*map(np.atleast_3d, (reference, test)))
+    return psnr_from_mse(plane_mse(*both), 255)
+
+
 def sequence_psnr(mses: Iterable[float], peak: int) -> float:
     """PSNR of a clip: that of the mean of its frames' errors (not the mean of their PSNRs)."""
     values = list(mses)
