@@ -125,6 +125,7 @@ def test_every_room_of_the_tree_has_a_floor() -> None:
         (["presets"], 0),
         (["bench", "--help"], 0),
         (["bench", "speed", "--help"], 0),
+        (["bench", "rd", "--help"], 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -68,7 +68,7 @@ def _behind(report: RdReport) -> Iterator[str]:
     yield from ("", f"## Points of modcodec that are worse than {report.anchor}", "")
     yield (
         f"{len(report.behind)} of {report.num_checked} points between {low_bpp} and {high_bpp} bpp"
-        " need more rate than the anchor's curve at their PSNR"
+        " need more rate than the anchor for the same PSNR, or a higher one"
         + (":" if report.behind else ".")
         + _unchecked_sentence(report.unchecked)
     )

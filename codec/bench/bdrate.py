@@ -107,7 +107,7 @@ def pchip_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if len(x) == 2:
         return np.repeat(secant, 2)
     slopes = np.zeros(len(x))
-    before, after = width[1:] + 2 * width[:-1], 2 * width[1:] + width[:-1]
+    before, after = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
     same_sign = secant[:-1] * secant[1:] > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = (before + after) / (before / secant[:-1] + after / secant[1:])

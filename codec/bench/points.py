@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +47,10 @@ class Point:
 
 
 class PointStore:
-    """Points by their keys, in a JSON file that is whole after each of them, or only in memory."""
+    """Points by their keys, in a JSON file that is whole after each of them, or only in memory.
+
+    One process at a time may have the file.
+    """
 
     def __init__(self, path: str | None) -> None:
         """Read the file, if there is one.
@@ -112,8 +116,8 @@ def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _pairs(points: list[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
     for point in points:
         bpp, psnr_db = float(point["bpp"]), float(point["psnr"])
-        if not bpp > 0:
-            raise ValueError("a rate is above 0")
+        if not 0 < bpp < math.inf or math.isnan(psnr_db):
+            raise ValueError("rates are numbers above 0")
         yield bpp, psnr_db
 
 

@@ -138,7 +138,7 @@ def _check_against_anchor(report: RdReport) -> None:
         if point.codec not in report.own or not low_bpp <= point.bpp <= high_bpp:
             continue
         anchor = report.curves[point.file].get(report.anchor)
-        # Where the anchor gives a better picture for fewer bits, it is clear enough without a curve.
+        # A better picture for fewer bits is clear enough where the anchor's curve does not go.
         anchor_bpp = anchor and anchor.rate_at(max(point.psnr_db, anchor.low_db))
         if not anchor_bpp or (point.psnr_db < anchor.low_db and point.bpp <= anchor_bpp):
             report.unchecked.append(point)
