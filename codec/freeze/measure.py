@@ -1,0 +1,116 @@
+"""What a frozen model costs, measured with the integer program itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from codec.arch import Architecture, Numerics
+from codec.bitstream.elements import Network, Partition
+from codec.bitstream.network import network_bits_q16
+from codec.bitstream.rate import COST_FRAC
+from codec.errors import BitstreamError
+from codec.fixedpoint.entropy import latent_rate
+from codec.fixedpoint.pictures import frames_from_channels
+from codec.fixedpoint.program import Program, load_network
+from codec.fixedpoint.render import features, frame_noise
+from codec.fixedpoint.stack import Features
+from codec.fixedpoint.synthesis import synthesise
+from codec.media.frames import Frame, PixelFormat
+from codec.media.metrics import frame_mse
+
+BIT_Q16 = 1 << COST_FRAC
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a frozen model is measured against."""
+
+    frames: Sequence[Frame]
+    format: PixelFormat
+    height: int
+    width: int
+    rd_lambda: float
+    noise_seed: int
+    threads: int
+
+    @property
+    def num_pixels(self) -> int:
+        """Luma pixels of the segment."""
+        return len(self.frames) * self.height * self.width
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Arguments of the integer program."""
+        return {"num_frames": len(self.frames), "height": self.height, "width": self.width}
+
+    @property
+    def bit_weight(self) -> float:
+        """What a bit of the segment adds to J = D + lambda R."""
+        return self.rd_lambda / self.num_pixels
+
+
+def network_bits(network: Network) -> float:
+    """Bits of a complete network."""
+    return network_bits_q16(network) / BIT_Q16
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures networks with integer latents (S, h, w), one array a grid in coding order."""
+
+    arch: Architecture
+    numerics: Numerics
+    latents: Sequence[np.ndarray]
+    target: Target
+
+    def program(self, network: Network) -> Program | None:
+        """The program of a network; None if it is not legal."""
+        try:
+            return load_network(network, self.numerics)
+        except BitstreamError:
+            return None
+
+    def latent_bits(self, program: Program) -> float:
+        """Bits of all latents."""
+        rates = latent_rate(
+            program,
+            self.latents,
+            **self.target.size,
+            partition=Partition(),
+            threads=self.target.threads,
+        )
+        return float(rates.sum()) / BIT_Q16
+
+    def features(self, program: Program, codes: Mapping[str, np.ndarray]) -> list[Features]:
+        """What the synthesis of each frame reads.
+
+        Raises:
+            BitstreamError: a code under which an accumulator could leave its type.
+        """
+        target = self.target
+        made = features(program, self.latents, codes, **target.size, threads=target.threads)
+        return list(made)
+
+    def noise(self, program: Program, frame: int) -> np.ndarray | None:
+        """Noise planes (C, H, W) of a frame, or None where the architecture has none."""
+        target = self.target
+        size = {"height": target.height, "width": target.width, "threads": target.threads}
+        return frame_noise(program, seed=target.noise_seed, frame=frame, **size)
+
+    def distortion(self, program: Program, inputs: Sequence[Features]) -> float:
+        """Mean squared error on [0, 1] of the planes made from the features of each frame."""
+        target, threads = self.target, self.target.threads
+        total = 0.0
+        for t, (feature, frame) in enumerate(zip(inputs, target.frames, strict=True)):
+            noise = self.noise(program, t)
+            channels = synthesise(
+                program, feature.planes, feature.active, noise=noise, threads=threads
+            )
+            planes = frames_from_channels(
+                channels, target.format, numerics=self.numerics, threads=threads
+            )
+            total += frame_mse(frame, Frame(planes), target.format).total
+        return total / (len(target.frames) * target.format.peak**2)
