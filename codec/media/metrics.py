@@ -27,6 +27,14 @@ class FrameError:
         return self.colour + ALPHA_WEIGHT * (self.alpha or 0.0)
 
 
+def plane_weights(pixel_format: PixelFormat) -> list[float]:
+    """What the mean error of each plane is multiplied by in the error of a frame."""
+    colour = pixel_format.num_planes - pixel_format.alpha
+    is_yuv = pixel_format.layout.startswith("yuv")
+    weights = [4 / 6, 1 / 6, 1 / 6] if is_yuv else [1 / colour] * colour
+    return weights + [ALPHA_WEIGHT] * pixel_format.alpha
+
+
 def plane_mse(reference: np.ndarray, test: np.ndarray, visible: np.ndarray | None = None) -> float:
     """mean((reference - test)^2), summed in integers, over samples where `visible` is true.
 

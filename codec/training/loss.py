@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codec.layers.error import ErrorPlane
 from codec.media.frames import Frame, PixelFormat
-from codec.media.metrics import ALPHA_WEIGHT
+from codec.media.metrics import plane_weights
 
 
 def error_planes(
@@ -28,13 +28,12 @@ def error_planes(
     ]
     targets = [target.to(device) for target in targets]
     colour = fmt.num_planes - fmt.alpha
-    luma_first = fmt.layout.startswith("yuv")
-    weights = [4 / 6, 1 / 6, 1 / 6] if luma_first else [1 / colour] * colour
+    weights = plane_weights(fmt)
     masks = _visible_masks(targets[-1], fmt) if fmt.alpha else [None] * colour
     halvings = [(0, 0), *[fmt.chroma_shifts] * (colour - 1)]
-    planes = list(map(ErrorPlane, targets[:colour], weights, masks, halvings))
+    planes = list(map(ErrorPlane, targets[:colour], weights[:colour], masks, halvings))
     if fmt.alpha:
-        planes.append(ErrorPlane(targets[-1], ALPHA_WEIGHT, None, (0, 0)))
+        planes.append(ErrorPlane(targets[-1], weights[-1], None, (0, 0)))
     return planes
 
 
