@@ -136,3 +136,18 @@ def scale_costs_q16(arrays: Iterable[np.ndarray]) -> np.ndarray:
     values, counts = np.unique(flat.astype(np.int64), return_counts=True)
     tables = load_tables()[1:4]
     return _scale_costs_q16(symbol_costs_q16(), *tables, values, counts, NUM_SCALES)
+
+
+@njit
+def _cost_table_q16(costs, row_start, half_width, golomb_order, scale_idx, reach):
+    table = np.zeros(2 * reach + 1, np.int64)
+    for i in range(table.size):
+        table[i] = value_cost_q16(
+            costs, row_start, half_width, golomb_order, i - reach, 0, scale_idx
+        )
+    return table
+
+
+def cost_table_q16(scale_idx: int, reach: int) -> np.ndarray:
+    """What the values from -reach to reach cost with one scale, int64[2 reach + 1], 2^-16 bits."""
+    return _cost_table_q16(symbol_costs_q16(), *load_tables()[1:4], scale_idx, reach)

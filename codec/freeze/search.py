@@ -18,6 +18,7 @@ from codec.fixedpoint.program import Program, load_network
 from codec.fixedpoint.stack import Features
 from codec.freeze.measure import Meter, Target, network_bits
 from codec.freeze.quantize import START_EXPONENTS, Arrays, quantize_codes, quantize_network
+from codec.freeze.refine import refine
 
 INFINITE = float("inf")
 RATE_GROUPS = ("arm.weight", "arm.bias", "ifce.weight", "ifce.bias")
@@ -132,7 +133,8 @@ def freeze(
     search.features = search.make_features(load_network(search.network(), numerics))
     for group in SYNTHESIS_GROUPS:
         exponents[group] = search.best_exponent(group)
-    return _measured(search, search.network())
+    network = refine(search.meter, search.network(), arrays, search.features)
+    return _measured(search, network)
 
 
 def _make_legal(search: _Search) -> None:
