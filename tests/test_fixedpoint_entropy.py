@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from codec.arch import NARROW, Architecture
 from codec.bitstream.elements import Network, Partition
 from codec.errors import BitstreamError
-from codec.fixedpoint.entropy import decode_latents, encode_latents, latent_rate
+from codec.fixedpoint.entropy import (
+    EMPTY_COST_Q16,
+    FULL_COST_Q16,
+    decode_latents,
+    encode_latents,
+    latent_costs,
+    latent_rate,
+)
 from codec.fixedpoint.entropy_reference import (
     decode_latents_reference,
     encode_latents_reference,
@@ -149,6 +156,37 @@ def test_rates_of_some_grids_are_those_of_all() -> None:
     assert full[2] == 0
     assert all(full[k] > 0 for k in range(len(full)) if k != 2)
     assert some.tolist() == [full[k] if k in (1, 5) else 0 for k in range(len(full))]
+
+
+@pytest.mark.parametrize("name", ["still", "clip"])
+def test_costs_of_latents_add_up_to_the_rate(name: str) -> None:
+    arch = ARCHITECTURES[name]
+    size = {"num_frames": 3, "height": 40, "width": 37}
+    program = load_network(random_network(arch, NARROW, seed=9), NARROW)
+    latents = sparse_latents(arch, 6, **size)
+    latents[1][:] = 0
+    one, two = (latent_costs(program, latents, **size, threads=threads) for threads in (1, 2))
+    rates = latent_rate(program, latents, **size, partition=Partition())
+    for costs, again, values, rate in zip(one, two, latents, rates, strict=True):
+        assert costs.shape == (3, *values.shape)
+        assert np.array_equal(costs, again)
+        full = int(values.any((1, 2)).sum())
+        flags = full * FULL_COST_Q16 + (len(values) - full) * EMPTY_COST_Q16
+        assert costs[1].sum() + (flags if full and len(values) > 1 else 0) == rate
+
+
+def test_costs_of_other_values_are_what_the_rate_would_be() -> None:
+    size = {"num_frames": 1, "height": 33, "width": 40}
+    program = load_network(random_network(STILL, NARROW, seed=9), NARROW)
+    latents = random_latents(STILL, **size, seed=7)
+    costs = latent_costs(program, latents, **size)[-1][:, 0, -1, -1]
+    before = latent_rate(program, latents, **size, partition=Partition())[-1]
+    for by in (-1, 1):
+        # No context has the last latent.
+        changed = [*latents[:-1], latents[-1].copy()]
+        changed[-1][0, -1, -1] += by
+        after = latent_rate(program, changed, **size, partition=Partition())[-1]
+        assert after - before == costs[1 + by] - costs[1]
 
 
 def test_zero_latents_cost_no_byte() -> None:

@@ -28,6 +28,7 @@ from codec.fixedpoint.entropy_kernels import (
     Ifce,
     Laplace,
     arm_columns,
+    cost_rows,
     encode_rows,
     rate_rows,
 )
@@ -268,3 +269,46 @@ def _rate_jobs(
             strips = cut_rows(bottom - top, band.width)
             jobs += [(step, band, (top + y0, top + y1)) for y0, y1 in strips]
     return flags, jobs
+
+
+def latent_costs(
+    program: Program,
+    latents: Sequence[np.ndarray],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    threads: int = 1,
+) -> list[np.ndarray]:
+    """What each latent costs if it is one less, as it is, and one more, in one band a slice.
+
+    Arguments as for `latent_rate`. Contexts are those of the latents as they are.
+
+    Returns:
+        int32 (3, slices, h, w) of each grid, in 2^-16 bits; zeros for zero slices.
+    """
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    store = store_latents(program.arch, latents, **size)
+    features, laplace, symbols = _Features(program, store), _laplace(), symbol_costs_q16()
+    made = [np.zeros((3, *latent.shape), np.int32) for latent in latents]
+    steps = [
+        Step(k, number, 0)
+        for k, place in enumerate(store.places)
+        if place.size
+        for number in range(place.slices)
+        if latents[k][number].any()
+    ]
+
+    def job(place: tuple[Step, tuple[int, int]]) -> None:
+        step, rows = place
+        band = _band(store, step, (0, store.places[step.grid].height))
+        out, ifce = made[step.grid][:, step.number], features.of(step)
+        cost_rows(store.flat, band, *rows, program.arm, ifce, laplace, symbols, out)
+
+    strips = [
+        (step, rows)
+        for step in steps
+        for rows in cut_rows(store.places[step.grid].height, store.places[step.grid].width)
+    ]
+    run_parallel(job, strips, threads=threads)
+    return made

@@ -251,6 +251,25 @@ def rate_rows(flat, band, y0, y1, arm, ifce, laplace, costs):
 
 
 @njit
+def cost_rows(flat, band, y0, y1, arm, ifce, laplace, costs, out):
+    """What each latent in rows y0 to y1 costs if it is one less, as it is, and one more.
+
+    Written to the rows of `out` (3, height, width), in 2^-16 bits.
+    """
+    predictions = predict_rows(flat, band, y0, y1, arm, ifce)
+    row_start, half_width = laplace.row_start, laplace.half_width
+    for y in range(y0, y1):
+        row = band.start + (y + _UP) * band.stride + _SIDE
+        for x in range(band.width):
+            mu, scale = np.int64(predictions[0, y - y0, x]), np.int64(predictions[1, y - y0, x])
+            for i in range(3):
+                value = np.int64(flat[row + x]) + i - 1
+                out[i, y, x] = value_cost_q16(
+                    costs, row_start, half_width, laplace.golomb_order, value, mu, scale
+                )
+
+
+@njit
 def encode_rows(flat, band, y0, y1, arm, ifce, laplace, state, buffer):
     """Code the latents in rows y0 to y1."""
     cdf, row_start = laplace.cdf, laplace.row_start
