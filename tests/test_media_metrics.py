@@ -13,6 +13,7 @@ from media_examples import random_planes
 from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import (
     MAX_PSNR_DB,
+    error_maps,
     frame_mse,
     plane_mse,
     psnr_from_mse,
@@ -89,3 +90,18 @@ def test_psnr_of_a_clip_is_that_of_the_mean_error() -> None:
     assert sequence_psnr(iter([1.0, 3.0]), 255) == pytest.approx(psnr_from_mse(2.0, 255))
     apart = (psnr_from_mse(1.0, 255) + psnr_from_mse(3.0, 255)) / 2
     assert not math.isclose(sequence_psnr([1.0, 3.0], 255), apart)
+
+
+@pytest.mark.parametrize("layout", ["gray", "rgb", "yuv420", "yuv422", "yuv444"])
+@pytest.mark.parametrize("alpha", [False, True])
+@few
+@given(height=sizes, width=sizes, seed=st.integers(0, 99))
+def test_maps_of_errors_add_up_to_the_error(
+    layout: str, alpha: bool, height: int, width: int, seed: int
+) -> None:
+    kind = PixelFormat(layout, 8, alpha=alpha)
+    one, other = (Frame(random_planes(kind, width, height, s)) for s in (seed, seed + 1))
+    maps = error_maps(one, other, kind)
+    assert [m.shape for m in maps] == [plane.shape for plane in one.planes]
+    total = sum(float(m.sum()) for m in maps)
+    assert total == pytest.approx(frame_mse(one, other, kind).total, rel=1e-12)

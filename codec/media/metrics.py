@@ -63,6 +63,24 @@ def frame_mse(reference: Frame, test: Frame, pixel_format: PixelFormat) -> Frame
     return FrameError(_weighted(errors, pixel_format.layout), alpha)
 
 
+def error_maps(reference: Frame, test: Frame, pixel_format: PixelFormat) -> list[np.ndarray]:
+    """Where the error of a frame is: for each plane float64 (height, width).
+
+    All values of all planes add up to `frame_mse(...).total`.
+    """
+    masks = _visible_masks(reference, pixel_format)
+    weights = plane_weights(pixel_format)
+    maps = []
+    for plane, other, mask, weight in zip(
+        reference.planes, test.planes, masks, weights, strict=True
+    ):
+        difference = plane.astype(np.float64) - other
+        count = difference.size if mask is None else max(1, np.count_nonzero(mask))
+        squares = difference * difference * (weight / count)
+        maps.append(squares if mask is None else squares * mask)
+    return maps
+
+
 def psnr_from_mse(mse: float, peak: int) -> float:
     """PSNR = 10 log10(peak^2 / mse) in dB, at most MAX_PSNR_DB, which is what no error gives."""
     if mse <= 0:
