@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,9 @@ from codec.fixedpoint.program import Program, load_network
 from codec.fixedpoint.render import features, frame_noise
 from codec.fixedpoint.stack import Features
 from codec.fixedpoint.synthesis import synthesise
+from codec.freeze.quantize import Arrays
 from codec.media.frames import Frame, PixelFormat
-from codec.media.metrics import frame_mse
+from codec.media.metrics import error_maps, frame_mse
 
 BIT_Q16 = 1 << COST_FRAC
 
@@ -50,6 +51,25 @@ class Target:
     def bit_weight(self) -> float:
         """What a bit of the segment adds to J = D + lambda R."""
         return self.rd_lambda / self.num_pixels
+
+    def j(self, frozen: Frozen) -> float:
+        """J = D + lambda R."""
+        return frozen.distortion + self.bit_weight * frozen.rate_bits
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A network and codes in integers, the latents they go with, and what they cost.
+
+    `distortion` is the mean squared error on [0, 1] of the decoded planes, `rate_bits` the latents
+    and the network.
+    """
+
+    network: Network
+    codes: Arrays
+    latents: list[np.ndarray]
+    distortion: float
+    rate_bits: float
 
 
 def network_bits(network: Network) -> float:
@@ -94,6 +114,17 @@ class Meter:
         made = features(program, self.latents, codes, **target.size, threads=target.threads)
         return list(made)
 
+    def frozen(self, network: Network, codes: Arrays, latents: Sequence[np.ndarray]) -> Frozen:
+        """A network, codes and latents with what they cost; the meter's own latents do not matter.
+
+        Raises:
+            BitstreamError: a network that is not legal.
+        """
+        own, program = replace(self, latents=latents), load_network(network, self.numerics)
+        distortion = own.distortion(program, own.features(program, codes))
+        rate_bits = own.latent_bits(program) + network_bits(network)
+        return Frozen(network, codes, list(latents), distortion, rate_bits)
+
     def noise(self, program: Program, frame: int) -> np.ndarray | None:
         """Noise planes (C, H, W) of a frame, or None where the architecture has none."""
         target = self.target
@@ -102,15 +133,34 @@ class Meter:
 
     def distortion(self, program: Program, inputs: Sequence[Features]) -> float:
         """Mean squared error on [0, 1] of the planes made from the features of each frame."""
-        target, threads = self.target, self.target.threads
-        total = 0.0
-        for t, (feature, frame) in enumerate(zip(inputs, target.frames, strict=True)):
-            noise = self.noise(program, t)
+        made = zip(self.target.frames, self._decoded(program, inputs), strict=True)
+        total = sum(frame_mse(*frames, self.target.format).total for frames in made)
+        return total * self._error_scale
+
+    def error_maps(self, program: Program, inputs: Sequence[Features]) -> list[np.ndarray]:
+        """Where the distortion is, all frames together: for each plane float64 (height, width)."""
+        made = zip(self.target.frames, self._decoded(program, inputs), strict=True)
+        maps = [error_maps(*frames, self.target.format) for frames in made]
+        return [sum(planes) * self._error_scale for planes in zip(*maps, strict=True)]
+
+    @property
+    def _error_scale(self) -> float:
+        return 1 / (len(self.target.frames) * self.target.format.peak**2)
+
+    def _decoded(self, program: Program, inputs: Sequence[Features]) -> Iterator[Frame]:
+        """The pictures made from the features of each frame."""
+        for t, feature in enumerate(inputs):
             channels = synthesise(
-                program, feature.planes, feature.active, noise=noise, threads=threads
+                program,
+                feature.planes,
+                feature.active,
+                noise=self.noise(program, t),
+                threads=self.target.threads,
             )
             planes = frames_from_channels(
-                channels, target.format, numerics=self.numerics, threads=threads
+                channels,
+                self.target.format,
+                numerics=self.numerics,
+                threads=self.target.threads,
             )
-            total += frame_mse(frame, Frame(planes), target.format).total
-        return total / (len(target.frames) * target.format.peak**2)
+            yield Frame(planes)

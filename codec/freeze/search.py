@@ -16,28 +16,13 @@ from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.program import Program, load_network
 from codec.fixedpoint.stack import Features
-from codec.freeze.measure import Meter, Target, network_bits
+from codec.freeze.measure import Frozen, Meter, Target, network_bits
 from codec.freeze.quantize import START_EXPONENTS, Arrays, quantize_codes, quantize_network
 from codec.freeze.refine import refine
 
 INFINITE = float("inf")
 RATE_GROUPS = ("arm.weight", "arm.bias", "ifce.weight", "ifce.bias")
 SYNTHESIS_GROUPS = ("synth_in.weight", "synth.weight", "synth.bias")
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """A network and codes in integers, the latents they go with, and what they cost.
-
-    `distortion` is the mean squared error on [0, 1] of the decoded planes, `rate_bits` the latents
-    and the network.
-    """
-
-    network: Network
-    codes: Arrays
-    latents: list[np.ndarray]
-    distortion: float
-    rate_bits: float
 
 
 @dataclass
@@ -134,7 +119,7 @@ def freeze(
     for group in SYNTHESIS_GROUPS:
         exponents[group] = search.best_exponent(group)
     network = refine(search.meter, search.network(), arrays, search.features)
-    return _measured(search, network)
+    return search.meter.frozen(network, search.codes(), integers)
 
 
 def _make_legal(search: _Search) -> None:
@@ -147,11 +132,3 @@ def _make_legal(search: _Search) -> None:
         if coarser == search.exponents:
             load_network(search.network(), search.meter.numerics)
         search.exponents.update(coarser)
-
-
-def _measured(search: _Search, network: Network) -> Frozen:
-    meter = search.meter
-    program = load_network(network, meter.numerics)
-    rate_bits = meter.latent_bits(program) + network_bits(network)
-    distortion = meter.distortion(program, search.features)
-    return Frozen(network, search.codes(), list(meter.latents), distortion, rate_bits)
