@@ -33,8 +33,10 @@ from codec.fixedpoint.pictures import frame_hash, frames_from_channels
 from codec.fixedpoint.program import Program, load_network
 from codec.fixedpoint.render import render
 from codec.fixedpoint.stack import channel_levels
+from codec.freeze.latents import change_latents
+from codec.freeze.measure import Frozen, Meter, Target
 from codec.freeze.quantize import to_arrays
-from codec.freeze.search import Frozen, Target, freeze
+from codec.freeze.search import freeze
 from codec.layers.quantizers import hard_round
 from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import frame_mse, psnr_from_mse, sequence_psnr
@@ -44,9 +46,12 @@ from codec.options import EncodeOptions, EncodeReport, Progress
 from codec.segments import cut_frames, segment_length
 from codec.training.backend import backend_for
 from codec.training.memory import keep_freed_memory
+from codec.training.slopes import distortion_slopes
 from codec.training.trainer import Cost, Task, Trainer
 
 OnProgress = Callable[[Progress], None]
+# A pass over latents takes about twice as long as a training step.
+STEPS_PER_PASS = 20
 LATENTS_PER_BAND = 1 << 20
 MOST_BANDS = 8
 
@@ -248,7 +253,10 @@ class _Encode:
             threads=self.threads,
         )
         arrays = to_arrays(trained.model.tensors())
-        return freeze(task.arch, task.numerics, arrays, latents, target)
+        frozen = freeze(task.arch, task.numerics, arrays, latents, target)
+        meter = Meter(task.arch, task.numerics, frozen.latents, target)
+        slopes = distortion_slopes(task, trained)
+        return change_latents(meter, frozen, slopes, passes=self.steps // STEPS_PER_PASS)
 
     def _tell(self, stage: str, cost: Cost, *, step: int, segment: int) -> None:
         num_steps = self.steps * self.num_segments

@@ -17,12 +17,13 @@ from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
 from codec.fixedpoint.render import render
-from codec.freeze.measure import Target
+from codec.freeze.measure import Frozen, Target
 from codec.freeze.quantize import Arrays, to_arrays
-from codec.freeze.search import Frozen, freeze
+from codec.freeze.search import freeze
 from codec.layers.quantizers import hard_round
 from codec.media.frames import PixelFormat
-from codec.training.trainer import Cost, Task, Trainer
+from codec.training.slopes import distortion_slopes
+from codec.training.trainer import Cost, Task, Trained, Trainer
 
 torch.set_num_threads(1)
 RD_LAMBDA = 1e-3
@@ -59,6 +60,7 @@ class Fitted:
     numerics: Numerics
     arrays: Arrays
     latents: list[np.ndarray]
+    slopes: list[np.ndarray]
     target: Target
     cost: Cost
 
@@ -69,18 +71,17 @@ class Fitted:
 
 
 @functools.cache
-def fitted(name: str) -> Fitted:
+def trained(name: str) -> tuple[Task, Trained]:
     """A 16-bit picture with alpha, or a 10-bit 4:2:0 clip of odd size, trained for a moment."""
     arch, numerics, fmt, num_frames = {
         "image": (IMAGE, WIDE, PixelFormat("rgb", 16, alpha=True), 1),
         "clip": (CLIP, NARROW, PixelFormat("yuv420", 10), 5),
     }[name]
-    size = {"height": 21, "width": 34}
-    source = frames(fmt, 21, 34, num_frames)
     task = Task(
-        frames=source,
+        frames=frames(fmt, 21, 34, num_frames),
         format=fmt,
-        **size,
+        height=21,
+        width=34,
         arch=arch,
         numerics=numerics,
         rd_lambda=RD_LAMBDA,
@@ -88,10 +89,26 @@ def fitted(name: str) -> Fitted:
         seed=4,
         device=torch.device("cpu"),
     )
-    trained = Trainer(task, lambda step, total, cost: None).run(120)
-    target = Target(frames=source, format=fmt, **size, rd_lambda=RD_LAMBDA, noise_seed=0, threads=2)
-    latents = [hard_round(latent).numpy() for latent in trained.latents]
-    return Fitted(arch, numerics, to_arrays(trained.model.tensors()), latents, target, trained.cost)
+    return task, Trainer(task, lambda step, total, cost: None).run(120)
+
+
+@functools.cache
+def fitted(name: str) -> Fitted:
+    """What freezing takes of `trained`."""
+    task, state = trained(name)
+    target = Target(
+        frames=task.frames,
+        format=task.format,
+        height=task.height,
+        width=task.width,
+        rd_lambda=task.rd_lambda,
+        noise_seed=0,
+        threads=2,
+    )
+    arrays = to_arrays(state.model.tensors())
+    latents = [hard_round(latent).numpy() for latent in state.latents]
+    slopes = distortion_slopes(task, state)
+    return Fitted(task.arch, task.numerics, arrays, latents, slopes, target, state.cost)
 
 
 @functools.cache
