@@ -8,7 +8,7 @@ import numpy as np
 
 # What a latent changes in the picture and in its neighbours' bits lies almost all within a cell
 # of CELL x CELL latents if it is MARGIN or more of them away from the border.
-CELL = 10
+CELL = 8
 MARGIN = 2
 
 

@@ -25,23 +25,19 @@ SEED = 1
 LEAST_GAIN = 1e-5
 
 
-class _Layer(NamedTuple):
-    """A part of J by place: (h, w), where (y, x) stands for pixel (y << dy, x << dx)."""
-
-    shifts: tuple[int, int]
-    values: np.ndarray
-
-
 class _Measured(NamedTuple):
-    """J in layers that add up to it, and what latents cost: see `latent_costs`."""
+    """J by place in layers that add up to it, and what latents cost: see `latent_costs`.
 
-    layers: list[_Layer]
+    A layer (h, w) has, at (y, x), what belongs to pixel (y << dy, x << dx); (dy, dx) is its key.
+    """
+
+    layers: dict[tuple[int, int], np.ndarray]
     costs: list[np.ndarray]
 
     @property
     def j(self) -> float:
         """J without the bits of the network."""
-        return float(sum(layer.values.sum() for layer in self.layers))
+        return float(sum(layer.sum() for layer in self.layers.values()))
 
 
 def change_latents(
@@ -97,21 +93,28 @@ class _Trials:
         if not better.any():
             return 0.0
         places = tuple(axis[better] for axis in places)
-        self.latents = self._with(grid, places, 2 * more[better] - 1)
+        latents = self._with(grid, places, 2 * more[better] - 1)
+        made = self._measure(latents)
+        gain = self.now.j - made.j
+        if gain <= 0:
+            return 0.0
         self.tried[grid][:, *places] = True
-        before, self.now = self.now.j, self._measure(self.latents)
-        return before - self.now.j
+        self.latents, self.now = latents, made
+        return gain
 
     def _measure(self, latents: list[np.ndarray]) -> _Measured:
         meter = replace(self.meter, latents=latents)
         target, program = meter.target, self.program
         maps = meter.error_maps(program, meter.features(program, self.codes))
         costs = latent_costs(program, latents, **target.size, threads=target.threads)
-        shifts = [target.format.chroma_shifts if p in (1, 2) else (0, 0) for p in range(len(maps))]
-        layers = [_Layer(*layer) for layer in zip(shifts, maps, strict=True)]
         weight = target.bit_weight / (1 << COST_FRAC)
+        chroma = target.format.chroma_shifts
+        parts = [(chroma if p in (1, 2) else (0, 0), values) for p, values in enumerate(maps)]
         for grid, cost in zip(meter.arch.grids, costs, strict=True):
-            layers.append(_Layer((grid.level, grid.level), cost[1].sum(0) * weight))
+            parts.append(((grid.level, grid.level), cost[1].sum(0) * weight))
+        layers = {}
+        for shifts, values in parts:
+            layers[shifts] = layers.get(shifts, 0) + values
         return _Measured(layers, costs)
 
     def _candidates(self, grid: int, cells: Cells) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -137,5 +140,7 @@ class _Trials:
 
     def _change(self, made: _Measured, cells: Cells) -> np.ndarray:
         """By how much more than now J is in each cell: (rows, columns)."""
-        pairs = zip(made.layers, self.now.layers, strict=True)
-        return sum(cells.sums(a.values - b.values, a.shifts) for a, b in pairs)
+        return sum(
+            cells.sums(values - self.now.layers[shifts], shifts)
+            for shifts, values in made.layers.items()
+        )
