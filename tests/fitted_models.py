@@ -13,6 +13,7 @@ from codec.arch import NARROW, WIDE, Architecture, Numerics, parse_grids, parse_
 from codec.arch.presets import Recipe
 from codec.bitstream.elements import Network, Partition
 from codec.bitstream.network import write_network
+from codec.encoder import noise_tensor
 from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
@@ -72,10 +73,11 @@ class Fitted:
 
 @functools.cache
 def trained(name: str) -> tuple[Task, Trained]:
-    """A 16-bit picture with alpha, or a 10-bit 4:2:0 clip of odd size, trained for a moment."""
+    """A 16-bit picture with alpha or a 10-bit 4:2:0 clip, of odd size, trained for a moment."""
     arch, numerics, fmt, num_frames = {
         "image": (IMAGE, WIDE, PixelFormat("rgb", 16, alpha=True), 1),
         "clip": (CLIP, NARROW, PixelFormat("yuv420", 10), 5),
+        "noise": (replace(IMAGE, common_randomness=True), WIDE, PixelFormat("rgb", 16, True), 1),
     }[name]
     task = Task(
         frames=frames(fmt, 21, 34, num_frames),
@@ -89,6 +91,8 @@ def trained(name: str) -> tuple[Task, Trained]:
         seed=4,
         device=torch.device("cpu"),
     )
+    if arch.common_randomness:
+        task = replace(task, noise=noise_tensor(task))
     return task, Trainer(task, lambda step, total, cost: None).run(120)
 
 
@@ -102,7 +106,7 @@ def fitted(name: str) -> Fitted:
         height=task.height,
         width=task.width,
         rd_lambda=task.rd_lambda,
-        noise_seed=0,
+        noise_seed=task.seed,
         threads=2,
     )
     arrays = to_arrays(state.model.tensors())
@@ -123,7 +127,7 @@ def measured(case: Fitted, network: Network, codes: Arrays) -> tuple[float, floa
     _, substreams = encode_latents(program, latents, **target.size, partition=Partition())
     peak, weights = target.format.peak, {"rgb": (1 / 3,) * 3, "yuv420": (4 / 6, 1 / 6, 1 / 6)}
     total = 0.0
-    shown = render(program, latents, codes, **target.size)
+    shown = render(program, latents, codes, **target.size, noise_seed=target.noise_seed)
     for channels, frame in zip(shown, target.frames, strict=True):
         planes = frames_from_channels(channels, target.format, numerics=case.numerics)
         differences = [(a.astype(float) - b) / peak for a, b in zip(planes, frame.planes,

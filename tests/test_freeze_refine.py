@@ -85,7 +85,7 @@ def test_entropy_curvature_is_the_fisher_matrix_of_all_latents(name, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "noise"])
 def test_synthesis_curvature_is_that_of_the_squared_error_of_all_pixels(name, seed):
     case, step = fitted(name), 1e-3
     meter, network, features = start(case)
@@ -93,10 +93,14 @@ def test_synthesis_curvature_is_that_of_the_squared_error_of_all_pixels(name, se
     vector, by_name = direction(specs, seed)
     program = load_network(network, case.numerics)
     matrix = curvature.synthesis_curvature(meter, program, case.arrays, features, specs)
-    inputs = np.zeros((len(features), case.arch.num_inputs, meter.target.height,
-                       meter.target.width), np.float32)  # fmt: skip
-    for planes, feature in zip(inputs, features, strict=True):
-        planes[feature.active] = feature.planes * 2.0**-program.numerics.feature_frac
+    inputs = np.zeros(
+        (len(features), case.arch.num_inputs, meter.target.height, meter.target.width), np.float32
+    )
+    for t, (planes, feature) in enumerate(zip(inputs, features, strict=True)):
+        planes[: case.arch.num_features][feature.active] = feature.planes
+        if case.arch.common_randomness:
+            planes[case.arch.num_features :] = meter.noise(program, t)
+    inputs *= 2.0**-program.numerics.feature_frac
     made = [
         model.picture.synthesise(torch.from_numpy(inputs)).double()
         for model in both_sides(case, by_name, step)

@@ -180,9 +180,9 @@ def _patches(meter: Meter, program: Program, features: Sequence[Features]) -> Te
         own = place[place[:, 0] == t, 1:]
         y = np.clip(own[:, :1] + around, 0, target.height - 1)[:, :, None]
         x = np.clip(own[:, 1:] + around, 0, target.width - 1)[:, None, :]
-        made = np.zeros((feature.active.size, len(own), around.size, around.size), np.float32)
+        made = np.zeros((feature.active.size, len(own), around.size, around.size), np.int32)
         made[feature.active] = feature.planes[:, y, x]
         noise = meter.noise(program, t)
         parts.append(made if noise is None else np.concatenate([made, noise[:, y, x]]))
-    scale = np.float32(2.0**-program.numerics.feature_frac)
-    return torch.from_numpy(np.concatenate(parts, axis=1).swapaxes(0, 1) * scale)
+    patches = np.concatenate(parts, axis=1).swapaxes(0, 1) * 2.0**-program.numerics.feature_frac
+    return torch.from_numpy(patches.astype(np.float32))
