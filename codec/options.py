@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,18 +13,88 @@ DEFAULT_PRESET = "fast"
 DEFAULT_QUALITY = 50.0
 DEVICES = ("auto", "cpu", "cuda")
 
-# Quality 0 and 100 in terms of lambda: a factor of ten every 40 steps.
-LAMBDA_AT_ZERO = 2e-2
-QUALITY_PER_DECADE = 40.0
+# Mean PSNR in dB that a lambda gives on the Kodak photographs, from Cool-Chic 5's published points.
+PSNR_OF_LAMBDA = ((2e-2, 27.4), (4e-3, 30.9), (1e-3, 34.5), (4e-4, 37.2), (1e-4, 41.2))
+PSNR_AT_QUALITY = (27.4, 42.9)  # of quality 0 and 100
+LAMBDA_RANGE = (1e-6, 1.0)
+
+TARGET_KINDS = ("psnr", "bpp", "size")
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "kib": 1 << 10, "mib": 1 << 20}
+_NUMBER = r"([0-9]*\.?[0-9]+)"
 
 
 def rd_lambda_of(quality: float) -> float:
-    """Lambda of J = D + lambda R for a quality: 0.02 * 10^(-quality / 40).
+    """Lambda of J = D + lambda R for a quality.
 
     Args:
         quality: 0 (smallest file) to 100 (best picture); equal steps are about equal steps in PSNR.
     """
-    return LAMBDA_AT_ZERO * 10.0 ** (-quality / QUALITY_PER_DECADE)
+    low, high = PSNR_AT_QUALITY
+    return rd_lambda_for_psnr(low + (high - low) * quality / 100)
+
+
+def rd_lambda_for_psnr(psnr_db: float) -> float:
+    """Lambda that gives a PSNR on average: log lambda is linear in it between measured points.
+
+    Beyond them the nearest two go on, within LAMBDA_RANGE.
+    """
+    points = PSNR_OF_LAMBDA
+    last = len(points) - 2
+    k = min(last, sum(psnr_db > psnr for _, psnr in points[1:]))
+    (start, low), (end, high) = points[k : k + 2]
+    exponent = math.log(start) + math.log(end / start) * (psnr_db - low) / (high - low)
+    least, most = LAMBDA_RANGE
+    return min(max(math.exp(exponent), least), most)
+
+
+@dataclass(frozen=True)
+class EncodeTarget:
+    """What a file shall reach: a PSNR in dB, bits a luma pixel (sound apart), or bytes in all."""
+
+    kind: str
+    value: float
+
+    @staticmethod
+    def parse(text: str) -> EncodeTarget:
+        """From psnr=38, bpp=0.2, or size=20KiB (B, kB, MB, KiB, MiB; bytes without a unit).
+
+        Raises:
+            UsageError: anything else.
+        """
+        match = re.fullmatch(rf"([a-z]+)={_NUMBER}([a-z]*)", text.strip().lower())
+        kind, number, unit = match.groups() if match else ("", "0", "")
+        is_size = kind == "size"
+        if kind not in TARGET_KINDS or float(number) <= 0 or (unit and not is_size):
+            raise UsageError(f"target must be like psnr=38, bpp=0.2 or size=20KiB, not {text!r}")
+        if unit not in _SIZE_UNITS:
+            raise UsageError(f"target {text!r}: units are B, kB, MB, KiB and MiB")
+        return EncodeTarget(kind, float(number) * _SIZE_UNITS[unit])
+
+    def __str__(self) -> str:
+        unit = {"psnr": " dB", "bpp": " bpp", "size": " bytes"}[self.kind]
+        return f"{self.value:g}{unit}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from 90, 90s, 1.5m, 2h, or 1:30 and 1:02:03.
+
+    Raises:
+        UsageError: anything else, or nothing at all.
+    """
+    wrong = UsageError(f"a time must be like 90s, 5m, 2h or 1:30, not {text!r}")
+    match = re.fullmatch(rf"{_NUMBER}(s|m|min|h|)", text.strip().lower())
+    if match:
+        scale = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
+        seconds = float(match[1]) * scale
+    elif re.fullmatch(r"[0-9]+(:[0-5]?[0-9]){1,2}", text.strip()):
+        seconds = 0.0
+        for part in text.strip().split(":"):
+            seconds = 60 * seconds + int(part)
+    else:
+        raise wrong
+    if seconds <= 0:
+        raise wrong
+    return seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +105,12 @@ class EncodeOptions:
         preset: name of a preset, or the path of a TOML file.
         rd_lambda: weight of the rate in J = D + lambda R, D the mean squared error of samples in
             [0, 1] and R in bits per luma pixel; None leaves it to `quality`.
-        quality: 0..100, higher is better; not together with `rd_lambda`.
+        quality: 0..100, higher is better.
+        target: what to reach instead, such as "psnr=38", "bpp=0.2" or "size=20KiB"; of these three
+            at most one is given.
         seed: of everything random in training, 0 <= seed < 2^32.
         steps: training steps a segment; None takes the preset's.
+        time_s: seconds that the whole encode shall take, in place of `steps`.
         threads: CPU threads; None takes all cores. The file does not depend on them.
         device: where to train: "auto", "cpu" or "cuda".
         skip: frames to leave out at the start of a clip.
@@ -46,16 +120,25 @@ class EncodeOptions:
     preset: str = DEFAULT_PRESET
     rd_lambda: float | None = None
     quality: float | None = None
+    target: str | None = None
     seed: int = 0
     steps: int | None = None
+    time_s: float | None = None
     threads: int | None = None
     device: str = "auto"
     skip: int = 0
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.quality is not None and self.rd_lambda is not None:
-            raise UsageError("quality and rd_lambda say the same thing; give one of them")
+        asked = [getattr(self, name) is not None for name in ("rd_lambda", "quality", "target")]
+        if sum(asked) > 1:
+            raise UsageError("rd_lambda, quality and target exclude each other; give one of them")
+        if self.target is not None:
+            EncodeTarget.parse(self.target)
+        if self.steps is not None and self.time_s is not None:
+            raise UsageError("steps and time exclude each other; give one of them")
+        if self.time_s is not None and not 0 < self.time_s < math.inf:
+            raise UsageError(f"time must be a positive number of seconds, not {self.time_s}")
         if self.quality is not None and not 0 <= self.quality <= 100:
             raise UsageError(f"quality must be from 0 to 100, not {self.quality}")
         if self.rd_lambda is not None and not 0 < self.rd_lambda < math.inf:
@@ -73,9 +156,12 @@ class EncodeOptions:
 
     @property
     def effective_lambda(self) -> float:
-        """The lambda that training uses, whichever way it was asked for."""
+        """The lambda that training begins with, and without a target keeps."""
         if self.rd_lambda is not None:
             return self.rd_lambda
+        target = None if self.target is None else EncodeTarget.parse(self.target)
+        if target is not None and target.kind == "psnr":
+            return rd_lambda_for_psnr(target.value)
         return rd_lambda_of(DEFAULT_QUALITY if self.quality is None else self.quality)
 
 
@@ -84,8 +170,9 @@ class Progress:
     """Where an encode stands.
 
     `stage` "estimate" comes first and once: `seconds_left` is then the expected time of the whole
-    encode. `step` counts to `num_steps` over all segments; `bpp` (bits of the latents a luma pixel)
-    and `psnr_db` are those of the model as it is, NaN before the first measurement.
+    encode, and `num_steps` the steps that --steps would repeat it with, times the segments. `step`
+    counts to `num_steps` over all segments; `bpp` (bits of the latents a luma pixel) and `psnr_db`
+    are those of the model with the least J so far, NaN before the first measurement.
     """
 
     stage: str

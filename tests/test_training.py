@@ -20,7 +20,8 @@ from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import frame_mse
 from codec.training.loss import error_planes
 from codec.training.schedule import cosine, linear, plan_steps, warmup_noise
-from codec.training.trainer import Cost, Task, Trained, Trainer
+from codec.training.states import Cost, Task, Trained
+from codec.training.trainer import Trainer
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from codec.layers.kernels.latents import FusedAdam
 from codec.training.backend import LatentAdam
 from codec.training.soap import Soap
 
@@ -61,3 +63,38 @@ class Optimizers:
             for group in self.latent_optimizer.param_groups:
                 group["lr"] = lr
             self.latent_optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """All moments, bases and counts, by names of their own."""
+        state = {f"network/{n}": t for n, t in self.network_optimizer.state().items()}
+        if self.latent_optimizer is not None:
+            state |= {f"latents/{n}": t for n, t in _state_of(self.latent_optimizer).items()}
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave, for the same parameters."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "latents": {}}
+        for name, tensor in state.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        self.network_optimizer.load(parts["network"])
+        if self.latent_optimizer is not None:
+            _load_into(self.latent_optimizer, parts["latents"])
+
+
+def _state_of(optimizer: torch.optim.Optimizer | FusedAdam) -> dict[str, Tensor]:
+    if isinstance(optimizer, FusedAdam):
+        return optimizer.state()
+    entries = optimizer.state_dict()["state"]
+    return {f"{i}/{key}": t for i, entry in entries.items() for key, t in entry.items()}
+
+
+def _load_into(optimizer: torch.optim.Optimizer | FusedAdam, state: dict[str, Tensor]) -> None:
+    if isinstance(optimizer, FusedAdam):
+        optimizer.load(state)
+        return
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        number, _, key = name.partition("/")
+        entries.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": entries})

@@ -8,7 +8,7 @@ import torch
 from codec.layers.quantizers import hard_round
 from codec.training.backend import backend_for
 from codec.training.loss import error_planes
-from codec.training.trainer import Task, Trained
+from codec.training.states import Task, Trained
 
 
 def distortion_slopes(task: Task, trained: Trained) -> list[np.ndarray]:

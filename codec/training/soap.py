@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,21 @@ class Soap:
                 tensor.refine()
         self.steps += 1
 
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all moments and bases, and the number of steps."""
+        state = {f"vectors/{i}": moment.clone() for i, moment in enumerate(self.moments)}
+        for k, tensor in enumerate(self.tensors):
+            state |= {f"{k}/{name}": t.clone() for name, t in tensor.state().items()}
+        return state | {"steps": torch.tensor(self.steps)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave, for parameters of the same shapes."""
+        self.steps = int(state["steps"])
+        self.moments = [state[f"vectors/{i}"].clone() for i in range(2)]
+        for k, tensor in enumerate(self.tensors):
+            own = {n.removeprefix(f"{k}/"): t for n, t in state.items() if n.startswith(f"{k}/")}
+            tensor.load(own)
+
     def _step_vectors(self, rate: float) -> None:
         if not self.vectors:
             return
@@ -118,7 +133,7 @@ class _Rotated:
     def decompose(self) -> None:
         """Bases from scratch, largest eigenvalue first."""
         self.bases = [
-            None if gram is None else torch.linalg.eigh(gram).eigenvectors.flip(1)
+            None if gram is None else torch.linalg.eigh(gram).eigenvectors.flip(1).contiguous()
             for gram in self.grams
         ]
 
@@ -129,7 +144,26 @@ class _Rotated:
                 product = gram @ self.bases[axis]
                 order = (self.bases[axis] * product).sum(dim=0).argsort(descending=True)
                 self.square = self.square.index_select(axis, order)
-                self.bases[axis] = torch.linalg.qr(product[:, order]).Q
+                self.bases[axis] = torch.linalg.qr(product[:, order]).Q.contiguous()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments, moving means and bases."""
+        state = {"mean": self.mean, "square": self.square}
+        for axis in range(len(self.shape)):
+            if self.grams[axis] is not None:
+                state[f"gram/{axis}"] = self.grams[axis]
+                if self.bases:
+                    state[f"basis/{axis}"] = self.bases[axis]
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self.mean, self.square = state["mean"].clone(), state["square"].clone()
+        axes = range(len(self.shape))
+        self.grams = [None if g is None else state[f"gram/{a}"].clone()
+                      for a, g in zip(axes, self.grams, strict=True)]  # fmt: skip
+        if any(name.startswith("basis/") for name in state):
+            self.bases = [state.get(f"basis/{axis}") for axis in axes]
 
     def _rotate(self, values: Tensor, *, is_back: bool = False) -> Tensor:
         """Every axis times its basis, or its transpose on the way back."""

@@ -2,132 +2,110 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from codec.arch import Architecture, Numerics
-from codec.arch.presets import Recipe
 from codec.layers.quantizers import hard_round
-from codec.media.frames import Frame, PixelFormat
-from codec.model.segment import SegmentModel
 from codec.training.backend import Backend, backend_for
+from codec.training.control import Goal, steer
 from codec.training.loss import error_planes
 from codec.training.optimizers import Optimizers
 from codec.training.schedule import Phases, cosine, linear, plan_steps, warmup_noise
+from codec.training.states import Best, Cost, Task, Trained
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
 CHECKS = 20  # hard-rounded evaluations in a phase
-
-
-@dataclass(frozen=True)
-class Cost:
-    """J = D + lambda R: mean squared error on [0, 1], bits a luma pixel, and their weighted sum."""
-
-    distortion: float
-    bpp: float
-    j: float
-
-    @staticmethod
-    def unknown() -> Cost:
-        """What a model costs before it was measured."""
-        return Cost(math.inf, math.nan, math.inf)
-
-    @property
-    def psnr_db(self) -> float:
-        """PSNR of the distortion; NaN before it was measured."""
-        if math.isinf(self.distortion):
-            return math.nan
-        return -10 * math.log10(max(self.distortion, 1e-10))
-
-
-@dataclass
-class Trained:
-    """A model and its latents in units of bins, with the cost they reached."""
-
-    model: SegmentModel
-    latents: list[Tensor]
-    cost: Cost
-
+SNAPSHOT_EVERY_S = 5.0
 
 OnStep = Callable[[int, int, Cost], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is fitted: frames, how they are described and weighed, and with which machine."""
-
-    frames: Sequence[Frame]
-    format: PixelFormat
-    height: int
-    width: int
-    arch: Architecture
-    numerics: Numerics
-    rd_lambda: float
-    recipe: Recipe
-    seed: int
-    device: torch.device
-    noise: Tensor | None = None  # planes of common randomness, (T, C, H, W)
-
-    @property
-    def num_pixels(self) -> int:
-        """Luma pixels of the segment."""
-        return len(self.frames) * self.height * self.width
+Snapshot = dict[str, Tensor]
+OnSnapshot = Callable[[Snapshot], None]
 
 
 class Trainer:
-    """Runs the phases of one task; `on_step` hears of every step with the last checked cost."""
+    """Runs the phases of one task; `on_step` hears of every step with the least cost so far.
 
-    def __init__(self, task: Task, on_step: OnStep, *, backend: Backend | None = None) -> None:
-        self.task, self.on_step = task, on_step
+    With a `goal`, lambda is changed on the way so that the goal is met.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        on_step: OnStep,
+        *,
+        goal: Goal | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        self.task, self.on_step, self.goal = task, on_step, goal
+        self.rd_lambda = task.rd_lambda
         self.backend = backend_for(task.device) if backend is None else backend
         self.planes = error_planes(task.frames, task.format, task.device)
         self.generator = torch.Generator(device=task.device).manual_seed(task.seed)
         self.step, self.total = 0, 0
         self.last = Cost.unknown()
+        self.main: MainPhase | None = None
 
-    def run(self, steps: int) -> Trained:
-        """Train for `steps` steps in all and return the best state that was met."""
+    def run(
+        self, steps: int, *, snapshot: Snapshot | None = None, on_snapshot: OnSnapshot | None = None
+    ) -> Trained:
+        """Train for `steps` steps in all and return the best state that was met.
+
+        Args:
+            steps: forward and backward passes.
+            snapshot: of an earlier run of the same task and number of steps, to go on from.
+            on_snapshot: gets a snapshot every few seconds of the main phase and at its end.
+        """
         phases = plan_steps(self.task.recipe, steps)
         self.total = phases.total
-        state = self._best_candidate(phases)
-        self._main(state, phases.main_steps)
-        self._tail(state, phases.tail_steps)
-        return state
+        if snapshot is None:
+            main = MainPhase(self, self._best_candidate(phases), phases.main_steps)
+        else:
+            main = MainPhase(self, self.new_candidate(0), phases.main_steps)
+            self.step = phases.num_candidates * phases.candidate_steps
+            main.load(snapshot)
+        self.main = main
+        main.run(on_snapshot)
+        self._tail(main.state, phases.tail_steps)
+        return main.state
 
-    def evaluate(self, model: SegmentModel, latents: Sequence[Tensor]) -> Cost:
+    def refine(self, steps: int, *, rd_lambda: float, begin: float) -> None:
+        """Some more steps on what `run` gave, for another lambda, from `begin` in the schedules."""
+        self.rd_lambda, self.goal = rd_lambda, None
+        state = self.main.state
+        state.cost = state.cost.at(rd_lambda)
+        self.main.begin_again(steps, begin)
+        self.main.run(None)
+        self._tail(state, max(1, steps // 4))
+
+    def evaluate(self, model: nn.Module, latents: Sequence[Tensor]) -> Cost:
         """Cost with latents rounded as in the stream; parameters still in float."""
         with torch.no_grad():
             rounded = [hard_round(latent) for latent in latents]
             channels, bits = model(rounded, self.task.noise)
             distortion = float(self.backend.squared_error(channels.clamp(0, 1), self.planes))
-        bpp = float(bits) / self.task.num_pixels
-        j = distortion + self.task.rd_lambda * bpp
-        return Cost(distortion, bpp, j) if math.isfinite(j) else Cost.unknown()
+        return Cost.of(distortion, float(bits) / self.task.num_pixels, self.rd_lambda)
 
-    def measure_step(self) -> float:
-        """Seconds of one training step: the last of three, on a model that is thrown away."""
-        state, seconds = self.new_candidate(0), 0.0
+    def measure_step(self, count: int = 3) -> float:
+        """Seconds of one training step: the median of `count` after two, on a throwaway model."""
+        state, seconds = self.new_candidate(0), []
         parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
-        optimizers = self._optimizers(
+        optimizers = self.optimizers(
             state, parameters, self.task.recipe.latent_betas, precondition_every=10
         )
-        for _ in range(3):
+        drawn = self.generator.get_state()
+        for _ in range(count + 2):
             started = time.monotonic()
-            loss = self._loss(
-                state.model, parameters, WARMUP_TEMPERATURE, self.task.recipe.noise[0]
-            )
+            loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, self.task.recipe.noise[0])
             optimizers.step(loss, network_lr=0.0, latent_lr=0.0)
             if self.task.device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds = time.monotonic() - started
-        return seconds
+            seconds.append(time.monotonic() - started)
+        self.generator.set_state(drawn)
+        return sorted(seconds[2:])[count // 2]
 
     def new_candidate(self, number: int) -> Trained:
         """A model with random networks and zero latents; `number` makes the seeds differ."""
@@ -153,60 +131,35 @@ class Trainer:
         return best
 
     def _warm_up(self, state: Trained, steps: int) -> None:
-        recipe, noise = self.task.recipe, warmup_noise(self.task.rd_lambda)
+        recipe, noise = self.task.recipe, warmup_noise(self.rd_lambda)
         parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
-        optimizers = self._optimizers(state, parameters, WARMUP_BETAS, precondition_every=1)
+        optimizers = self.optimizers(state, parameters, WARMUP_BETAS, precondition_every=1)
         for _ in range(steps):
-            loss = self._loss(state.model, parameters, WARMUP_TEMPERATURE, noise)
+            loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, noise)
             lrs = {"network_lr": recipe.network_lr, "latent_lr": recipe.latent_lr}
             optimizers.step(loss, **lrs)
-            self._tick()
-        self._keep(state, parameters)
-
-    def _main(self, state: Trained, steps: int) -> None:
-        recipe = self.task.recipe
-        parameters = [nn.Parameter(latent.detach() / recipe.gain) for latent in state.latents]
-        optimizers = self._optimizers(state, parameters, recipe.latent_betas, precondition_every=10)
-        best = _Best()
-        for i in range(steps):
-            progress = i / steps
-            loss = self._loss(
-                state.model,
-                parameters,
-                linear(recipe.temperature, progress),
-                linear(recipe.noise, progress),
-            )
-            optimizers.step(
-                loss,
-                network_lr=cosine(recipe.network_lr, recipe.final_lr, progress),
-                latent_lr=cosine(recipe.latent_lr, recipe.final_lr, progress),
-            )
-            if _is_check(i, steps):
-                self._keep(state, parameters)
-                best.offer(state)
-            self._tick()
-        best.restore(state)
+            self.tick()
+        self.keep(state, parameters)
 
     def _tail(self, state: Trained, steps: int) -> None:
         recipe = self.task.recipe
         rounded = [hard_round(latent) for latent in state.latents]
         state.latents = rounded
-        optimizers = self._optimizers(state, [], recipe.latent_betas, precondition_every=10)
-        best = _Best()
-        best.offer(state)
+        optimizers = self.optimizers(state, [], recipe.latent_betas, precondition_every=10)
+        best = Best()
+        best.offer(state, self.rd_lambda)
         for i in range(steps):
-            channels, bits = state.model(rounded, self.task.noise)
-            rate = bits / self.task.num_pixels
-            loss = self._distortion(channels) + self.task.rd_lambda * rate
+            loss = self._rounded_loss(state.model, rounded)
             lr = cosine(recipe.tail_lr, recipe.final_lr, i / steps)
             optimizers.step(loss, network_lr=lr, latent_lr=0.0)
-            if _is_check(i, steps):
-                state.cost = self.last = self.evaluate(state.model, rounded)
-                best.offer(state)
-            self._tick()
+            if is_check(i, steps):
+                state.cost = self.evaluate(state.model, rounded)
+                best.offer(state, self.rd_lambda)
+                self.last = best.cost.at(self.rd_lambda)
+            self.tick()
         best.restore(state)
 
-    def _optimizers(
+    def optimizers(
         self,
         state: Trained,
         latents: Sequence[Tensor],
@@ -214,6 +167,7 @@ class Trainer:
         *,
         precondition_every: int,
     ) -> Optimizers:
+        """Fresh optimizers for a model and latents."""
         return Optimizers(
             state.model.trained_parameters(),
             latents,
@@ -222,9 +176,10 @@ class Trainer:
             precondition_every=precondition_every,
         )
 
-    def _loss(
-        self, model: SegmentModel, parameters: Sequence[Tensor], temperature: float, noise: float
+    def loss(
+        self, model: nn.Module, parameters: Sequence[Tensor], temperature: float, noise: float
     ) -> Tensor:
+        """J with noisy, softly rounded latents."""
         latents = self.backend.noisy_rounding(
             parameters,
             gain=self.task.recipe.gain,
@@ -232,38 +187,131 @@ class Trainer:
             temperature=temperature,
             generator=self.generator,
         )
+        return self._rounded_loss(model, latents)
+
+    def _rounded_loss(self, model: nn.Module, latents: Sequence[Tensor]) -> Tensor:
         channels, bits = model(latents, self.task.noise)
-        return self._distortion(channels) + self.task.rd_lambda * bits / self.task.num_pixels
+        rate = bits / self.task.num_pixels
+        return self.backend.squared_error(channels, self.planes) + self.rd_lambda * rate
 
-    def _distortion(self, channels: Tensor) -> Tensor:
-        return self.backend.squared_error(channels, self.planes)
-
-    def _keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
+    def keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
+        """Take latents from their parameters into the state and measure it."""
         state.latents = [p.detach() * self.task.recipe.gain for p in parameters]
-        state.cost = self.last = self.evaluate(state.model, state.latents)
+        state.cost = self.evaluate(state.model, state.latents)
+        if not self.last.at(self.rd_lambda).j <= state.cost.j:
+            self.last = state.cost
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """One step was made."""
         self.step += 1
         self.on_step(self.step, self.total, self.last)
 
 
-class _Best:
-    """Copy of the best state that was offered."""
+class MainPhase:
+    """Networks and noisy latents trained together; it can be put away and taken up again.
 
-    def __init__(self) -> None:
-        self.kept: tuple[dict, list[Tensor], Cost] | None = None
+    `begin` is the point of the schedules, from 0 to 1, at which it starts, or starts again.
+    """
 
-    def offer(self, state: Trained) -> None:
-        if self.kept is None or state.cost.j < self.kept[2].j:
-            weights = copy.deepcopy(state.model.state_dict())
-            self.kept = (weights, [latent.clone() for latent in state.latents], state.cost)
+    def __init__(self, trainer: Trainer, state: Trained, steps: int) -> None:
+        recipe = trainer.task.recipe
+        self.trainer, self.state, self.steps, self.begin = trainer, state, steps, 0.0
+        self.index, self.best = 0, Best()
+        self.parameters = [nn.Parameter(y.detach() / recipe.gain) for y in state.latents]
+        self.optimizers = trainer.optimizers(
+            state, self.parameters, recipe.latent_betas, precondition_every=10
+        )
 
-    def restore(self, state: Trained) -> None:
-        if self.kept is not None:
-            weights, state.latents, state.cost = self.kept
-            state.model.load_state_dict(weights)
+    def run(self, on_snapshot: OnSnapshot | None) -> None:
+        """All steps that are left; the state is then the best that was met."""
+        taken = time.monotonic()
+        while self.index < self.steps:
+            self._advance()
+            is_due = self.index == self.steps or time.monotonic() - taken > SNAPSHOT_EVERY_S
+            if on_snapshot is not None and is_due:
+                on_snapshot(self.snapshot())
+                taken = time.monotonic()
+        self.best.restore(self.state)
+
+    def begin_again(self, steps: int, begin: float) -> None:
+        """Go on from the state as it is, with what the optimizers know, from `begin` on."""
+        self.index, self.steps, self.begin, self.best = 0, steps, begin, Best()
+        gain = self.trainer.task.recipe.gain
+        with torch.no_grad():
+            for parameter, latent in zip(self.parameters, self.state.latents, strict=True):
+                parameter.copy_(latent / gain)
+
+    def _advance(self) -> None:
+        trainer, recipe = self.trainer, self.trainer.task.recipe
+        progress = self.begin + (1 - self.begin) * self.index / self.steps
+        loss = trainer.loss(
+            self.state.model,
+            self.parameters,
+            linear(recipe.temperature, progress),
+            linear(recipe.noise, progress),
+        )
+        self.optimizers.step(
+            loss,
+            network_lr=cosine(recipe.network_lr, recipe.final_lr, progress),
+            latent_lr=cosine(recipe.latent_lr, recipe.final_lr, progress),
+        )
+        if is_check(self.index, self.steps):
+            trainer.keep(self.state, self.parameters)
+            self.best.offer(self.state, trainer.rd_lambda)
+            if trainer.goal is not None:
+                now = trainer.rd_lambda
+                trainer.rd_lambda = steer(now, self.state, trainer.goal, progress)
+        self.index += 1
+        trainer.tick()
+
+    def snapshot(self) -> Snapshot:
+        """Copies of everything that the steps to come depend on."""
+        trainer, best = self.trainer, self.best
+        numbers = [self.index, trainer.rd_lambda]
+        for cost in (trainer.last, best.cost):
+            numbers += [cost.distortion, cost.bpp, cost.j]
+        tensors = {
+            "numbers": torch.tensor(numbers, dtype=torch.float64),
+            "generator": trainer.generator.get_state(),
+        }
+        tensors |= {f"model/{n}": t.clone() for n, t in self.state.model.state_dict().items()}
+        tensors |= {f"latent/{i}": p.detach().clone() for i, p in enumerate(self.parameters)}
+        tensors |= {f"best_model/{n}": t for n, t in best.weights.items()}
+        tensors |= {f"best_latent/{i}": y for i, y in enumerate(best.latents)}
+        return tensors | {f"optimizer/{n}": t for n, t in self.optimizers.state().items()}
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Go on where a snapshot of the same task was taken.
+
+        Raises:
+            KeyError, RuntimeError: it is of another task.
+        """
+        numbers = snapshot["numbers"].tolist()
+        self.index, self.trainer.rd_lambda = int(numbers[0]), numbers[1]
+        self.trainer.last, self.best.cost = Cost(*numbers[2:5]), Cost(*numbers[5:8])
+        self.trainer.step += self.index
+        self.trainer.generator.set_state(snapshot["generator"])
+        self.state.model.load_state_dict(_part(snapshot, "model/"))
+        self.best.weights = _part(snapshot, "best_model/")
+        self.best.latents = list(_part(snapshot, "best_latent/").values())
+        with torch.no_grad():
+            for parameter, value in zip(
+                self.parameters, _part(snapshot, "latent/").values(), strict=True
+            ):
+                parameter.copy_(value)
+        self.optimizers.load(_part(snapshot, "optimizer/"))
 
 
-def _is_check(step: int, steps: int) -> bool:
+def _part(snapshot: Snapshot, prefix: str) -> Snapshot:
+    """What has a prefix, by the rest of its name; numbered names in the order of their numbers."""
+    names = [name for name in snapshot if name.startswith(prefix)]
+    rests = [name.removeprefix(prefix) for name in names]
+    if all(rest.isdigit() for rest in rests):
+        rests.sort(key=int)
+    return {rest: snapshot[prefix + rest] for rest in rests}
+
+
+def is_check(step: int, steps: int) -> bool:
+    """Whether the state after step number `step` of a phase is measured."""
     every = max(1, steps // CHECKS)
     return step == steps - 1 or step % every == every - 1

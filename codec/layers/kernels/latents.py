@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -155,3 +155,17 @@ class FusedAdam:
             _adam_chunk(*own, betas, rate, correction, eps)
 
         run_parallel(job, _chunks(values), threads=_threads(values))
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the moments, and the number of steps."""
+        pairs = [(f"{k}/{i}", m[i]) for k, m in enumerate(self.moments) for i in range(2)]
+        state = {name: torch.from_numpy(moment.copy()) for name, moment in pairs}
+        return state | {"steps": torch.tensor(self.steps)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave."""
+        self.steps = int(state["steps"])
+        self.moments = [
+            tuple(state[f"{k}/{i}"].numpy().copy() for i in range(2))
+            for k in range(len(self.moments))
+        ]
