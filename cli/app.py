@@ -15,7 +15,7 @@ from cli.startup import collect_seldom
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 unreadable or unsupported input, 4 output"
     " exists or cannot be written, 5 corrupt stream, 6 unsupported version,"
-    " 8 some inputs of a batch failed, 130 interrupted."
+    " 7 target not reached, 8 some inputs of a batch failed, 130 interrupted."
 )
 REPORTED_PACKAGES = ("torch", "numpy", "numba", "av", "imageio", "pillow")
 

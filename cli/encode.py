@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -41,8 +41,18 @@ from cli.progress import (
     write_json_line,
 )
 from codec.media.files import checked_input
-from codec.options import DEFAULT_PRESET, EncodeOptions
-from codec.outputs import STDIO, Existing, atomic_output, existing_rule, may_write, refuse_same_file
+from codec.options import DEFAULT_PRESET, EncodeOptions, parse_duration
+from codec.outputs import (
+    STDIO,
+    Existing,
+    checkpoint_path,
+    existing_rule,
+    may_write,
+    refuse_same_file,
+)
+
+if TYPE_CHECKING:
+    from codec.media.frames import Clip
 
 NAME = "encode"
 SUFFIX = ".modc"
@@ -58,6 +68,23 @@ RdLambda = Annotated[
     float | None,
     typer.Option(help="Weight of the rate in J = D + lambda R, instead of --quality."),
 ]
+TargetText = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT=VALUE",
+        help="What to reach instead of --quality: psnr=38 (dB), bpp=0.2 or size=20KiB.",
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="How long it may take, instead of the preset's steps: 90s, 5m."
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with OUTPUT.checkpoint of an interrupted encode."),
+]
 Skip = Annotated[int, typer.Option(help="Leave out so many frames at the start of a clip.")]
 Limit = Annotated[int | None, typer.Option(help="Encode at most so many frames.")]
 ProgressMode = Annotated[
@@ -72,8 +99,11 @@ def command(
     preset: Preset = DEFAULT_PRESET,
     quality: Quality = None,
     rd_lambda: RdLambda = None,
+    target: TargetText = None,
     seed: Seed = 0,
     steps: Steps = None,
+    time: Time = None,
+    resume: Resume = False,
     skip: Skip = 0,
     limit: Limit = None,
     device: Device = "auto",
@@ -93,19 +123,12 @@ def command(
     """
     from codec.arch.presets import load_preset
 
-    options = EncodeOptions(
-        preset=preset,
-        rd_lambda=rd_lambda,
-        quality=quality,
-        seed=seed,
-        steps=steps,
-        threads=threads,
-        device=device,
-        skip=skip,
-        limit=limit,
-    )
+    rate = {"rd_lambda": rd_lambda, "quality": quality, "target": target}
+    effort = {"steps": steps, "time_s": None if time is None else parse_duration(time)}
+    machine = {"threads": threads, "device": device}
+    part = {"skip": skip, "limit": limit}
+    options = EncodeOptions(preset=preset, seed=seed, **rate, **effort, **machine, **part)
     load_preset(preset)
-    existing = existing_rule(overwrite=overwrite, keep=no_overwrite)
     check_batch(inputs, output=output, folder=output_dir)
     mode = resolve_mode(progress, quiet=quiet)
     task = partial(
@@ -113,14 +136,14 @@ def command(
         output=output,
         folder=output_dir,
         options=_shared_threads(options, jobs),
-        existing=existing,
+        existing=existing_rule(overwrite=overwrite, keep=no_overwrite),
         mode=mode,
+        resume=resume,
     )
     stream = sys.stderr if output == STDIO else sys.stdout
     show = None if quiet or as_json else partial(_show, stream=stream)
-    outcomes = run_all(
-        inputs, task, jobs=jobs, on_report=show, json_errors=mode == "json", verbose=verbose
-    )
+    how = {"jobs": jobs, "json_errors": mode == "json", "verbose": verbose}
+    outcomes = run_all(inputs, task, on_report=show, **how)
     if as_json:
         print_json(outcomes, stream)
     raise_if_any_failed(outcomes)
@@ -134,6 +157,7 @@ def encode_one(
     options: EncodeOptions,
     existing: Existing,
     mode: str,
+    resume: bool = False,
 ) -> Report:
     """Encode one input to its target, complete or not at all, and tell what was made."""
     target = output or target_in(folder, source, SUFFIX)
@@ -143,16 +167,47 @@ def encode_one(
         checked_input(source)
     if not may_write(target, existing):
         return {**names, "skipped": True}
-    with progress_reporter(mode, name=source) as report_progress:
-        with atomic_output(target, existing) as part:
-            from codec.encoder import encode_file
+    from codec.api import encode_to
 
-            announce_compilation(mode)
-            made = encode_file(source, part, options=options, on_progress=report_progress)
-        report = {**names, **made.as_dict()}
+    announce_compilation(mode)
+    try:
+        with progress_reporter(mode, name=source) as report_progress:
+            made = encode_to(
+                partial(_open, source, options),
+                target,
+                existing,
+                options=options,
+                resume=resume,
+                on_progress=report_progress,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        _tell_of_checkpoint(source, target, mode)
+        raise
+    report = {**names, **made.as_dict()}
     if mode == "json":
         write_json_line({"type": "done", **report})
     return report
+
+
+def _open(source: str, options: EncodeOptions) -> Clip:
+    from codec.media.sources import open_source
+    from codec.media.y4m import read_y4m
+
+    selection = {"skip": options.skip, "limit": options.limit}
+    if source == STDIO:
+        return read_y4m(sys.stdin.buffer, **selection)
+    return open_source(source, **selection)
+
+
+def _tell_of_checkpoint(source: str, target: str, mode: str) -> None:
+    path = checkpoint_path(target)
+    if path is None or not path.exists():
+        return
+    if mode == "json":
+        write_json_line({"type": "checkpoint", "input": source, "path": str(path)})
+    else:
+        line = f"{source}: the same command with --resume goes on from {path}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def _shared_threads(options: EncodeOptions, jobs: int) -> EncodeOptions:

@@ -76,7 +76,9 @@ def format_duration(seconds: float) -> str:
 def describe(progress: Progress) -> str:
     """One line of text: stage, step, rate, PSNR and time left, as far as they are known."""
     if progress.stage == "estimate":
-        return f"expected time {format_duration(progress.seconds_left)} (minutes:seconds)"
+        each = progress.num_steps // progress.num_segments
+        time_left = format_duration(progress.seconds_left)
+        return f"expected time {time_left} (minutes:seconds); --steps {each} repeats this"
     words = [progress.stage]
     if progress.num_segments > 1:
         words.append(f"segment {progress.segment + 1}/{progress.num_segments}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,7 +26,14 @@ from codec.media.sinks import write_output
 from codec.media.sources import open_source
 from codec.media.y4m import read_y4m, write_y4m
 from codec.options import EncodeOptions, EncodeReport, Progress
-from codec.outputs import STDIO, Existing, atomic_output, may_write, refuse_same_file
+from codec.outputs import (
+    STDIO,
+    Existing,
+    atomic_output,
+    checkpoint_path,
+    may_write,
+    refuse_same_file,
+)
 
 PathLike = str | os.PathLike
 Coded = PathLike | bytes | BinaryIO
@@ -39,6 +47,7 @@ def encode(
     overwrite: bool = False,
     frame_rate: Fraction | float = 25,
     on_progress: Callable[[Progress], None] | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> EncodeReport:
     """Encode a picture or clip.
@@ -50,23 +59,58 @@ def encode(
         overwrite: whether an output that exists may be replaced.
         frame_rate: of a clip that is an array, in frames a second.
         on_progress: called with each step forward.
-        **options: the fields of `EncodeOptions`: preset, quality, rd_lambda, seed, steps, threads,
-            device, skip, limit.
+        resume: go on with an encode to `output` that was interrupted, if there was one.
+        **options: the fields of `EncodeOptions`: preset, quality, rd_lambda, target, seed, steps,
+            time_s, threads, device, skip, limit.
     Raises:
         UsageError, InputError, OutputError: wrong options, source or output.
+        TargetError: the target was not reached.
+    """
+    chosen = EncodeOptions(**options)
+    clip = partial(_opened_source, source, chosen, frame_rate)
+    if output is None:
+        from codec.encoder import encode_clip
+
+        if resume:
+            raise UsageError("only an encode to a file can be resumed")
+        buffer = io.BytesIO()
+        report = encode_clip(clip(), buffer, options=chosen, on_progress=on_progress)
+        return replace(report, data=buffer.getvalue())
+    target, existing = _target(source, output, overwrite=overwrite)
+    return encode_to(clip, target, existing, options=chosen, resume=resume, on_progress=on_progress)
+
+
+def encode_to(
+    open_clip: Callable[[], Clip],
+    target: str,
+    existing: Existing,
+    *,
+    options: EncodeOptions,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> EncodeReport:
+    """Encode to a file or standard output, complete or not at all; `encode` tells what it raises.
+
+    What was made until an interrupt stays in the file of `checkpoint_path`, which goes when the
+    output is there.
     """
     from codec.encoder import encode_clip
 
-    chosen = EncodeOptions(**options)
-    if output is None:
-        buffer = io.BytesIO()
-        clip = _opened_source(source, chosen, frame_rate)
-        report = encode_clip(clip, buffer, options=chosen, on_progress=on_progress)
-        return replace(report, data=buffer.getvalue())
-    target, existing = _target(source, output, overwrite=overwrite)
-    clip = _opened_source(source, chosen, frame_rate)
+    checkpoint = checkpoint_path(target)
+    if resume and checkpoint is None:
+        raise UsageError(f"{target}: only an encode to a file can be resumed")
     with atomic_output(target, existing) as part, part.open("wb") as file:
-        return encode_clip(clip, file, options=chosen, on_progress=on_progress)
+        report = encode_clip(
+            open_clip(),
+            file,
+            options=options,
+            on_progress=on_progress,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return report
 
 
 def decode(

@@ -59,6 +59,12 @@ class UnsupportedVersionError(CodecError, ValueError):
     exit_code = 6
 
 
+class TargetError(CodecError, ValueError):
+    """A target that was not reached; the message tells the nearest that was found."""
+
+    exit_code = 7
+
+
 class BatchError(CodecError):
     """Some inputs of a batch failed."""
 

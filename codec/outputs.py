@@ -18,6 +18,7 @@ from codec.errors import CodecError, OutputError, OutputExistsError, UsageError
 # Only a killed process leaves a file with this in its name behind; it can be removed.
 MARK = ".modcodec-part-"
 STDIO = "-"
+CHECKPOINT_SUFFIX = ".checkpoint"
 
 _NUMBER = re.compile(r"%(0[0-9]{1,2})?d")
 
@@ -71,6 +72,13 @@ def refuse_same_file(source: str, target: str) -> None:
         return
     if os.path.samefile(source, target) and not _is_device(Path(target)):
         raise UsageError(f"{target}: input and output are the same file")
+
+
+def checkpoint_path(target: str) -> Path | None:
+    """Where an interrupted encode keeps what it has made; None if `target` is not a file."""
+    if target == STDIO or _is_device(Path(target)):
+        return None
+    return Path(f"{target}{CHECKPOINT_SUFFIX}")
 
 
 @contextlib.contextmanager

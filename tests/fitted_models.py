@@ -24,7 +24,8 @@ from codec.freeze.search import freeze
 from codec.layers.quantizers import hard_round
 from codec.media.frames import PixelFormat
 from codec.training.slopes import distortion_slopes
-from codec.training.trainer import Cost, Task, Trained, Trainer
+from codec.training.states import Cost, Task, Trained
+from codec.training.trainer import Trainer
 
 torch.set_num_threads(1)
 RD_LAMBDA = 1e-3

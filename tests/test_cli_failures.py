@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from codec.outputs import MARK
+from codec.training.trainer import SNAPSHOT_EVERY_S
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "still.modc"
@@ -235,3 +237,70 @@ def test_an_existing_target_survives_a_kill(
     process.kill()
     process.communicate(timeout=60)
     assert target.read_bytes() == b"old"
+
+
+def test_an_interrupted_encode_tells_how_to_go_on(
+    cli_command: list[str], cli_environment: dict[str, str], tmp_path: Path
+) -> None:
+    target = tmp_path / "clip.modc"
+    preset = tmp_path / "one.toml"
+    text = (ROOT / "configs" / "instant.toml").read_text()
+    preset.write_text(re.sub("candidates = .*", "candidates = 1", text))
+    arguments = ["encode", str(CLIP), "-o", str(target), "-p", str(preset), "--steps", "100000"]
+    process = subprocess.Popen(
+        [*cli_command, *arguments, "--progress", "lines"],
+        env=cli_environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "train  step" in line:
+            break
+    time.sleep(SNAPSHOT_EVERY_S + 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    checkpoint = tmp_path / "clip.modc.checkpoint"
+    assert checkpoint.is_file()
+    assert not target.exists()
+    assert f"with --resume goes on from {checkpoint}" in errors
+    again = subprocess.run(
+        [*cli_command, *arguments, "--resume", "--seed", "7"],
+        env=cli_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 2
+    assert "another seed" in again.stderr
+    assert checkpoint.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (["--target", "size=400", "--steps", "2"], 7, "nearest was"),
+        (["--target", "ssim=50"], 2, "psnr=38"),
+        (["--target", "psnr=38", "-q", "50"], 2, "exclude each other"),
+        (["--time", "soon"], 2, "90s"),
+        (["--time", "9s", "--steps", "3"], 2, "exclude each other"),
+        (["-o", "-", "--resume"], 2, "only an encode to a file"),
+    ],
+)
+def test_wrong_targets_and_times(
+    arguments: list[str],
+    exit_code: int,
+    words: str,
+    cli_command: list[str],
+    cli_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    output = [] if "-o" in arguments else ["-o", str(tmp_path / "out.modc")]
+    made = subprocess.run(
+        [*cli_command, "encode", str(CLIP), "--limit", "2", *output, *arguments],
+        env=cli_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == exit_code
+    assert words in made.stderr
+    assert not (tmp_path / "out.modc").exists()

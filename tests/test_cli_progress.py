@@ -15,7 +15,7 @@ from cli import progress as shown
 from codec.errors import UsageError
 from codec.options import Progress
 
-ESTIMATE = Progress(stage="estimate", seconds_left=125.0)
+ESTIMATE = Progress(stage="estimate", num_steps=30, seconds_left=125.0)
 STEP = Progress(stage="training", step=30, num_steps=60, bpp=0.5, psnr_db=33.333, seconds_left=61)
 
 
@@ -53,7 +53,7 @@ def test_lines_come_at_stages_and_at_intervals(
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert len(lines) == 3
-    assert lines[0] == "a.png: expected time 2:05 (minutes:seconds)"
+    assert lines[0] == "a.png: expected time 2:05 (minutes:seconds); --steps 30 repeats this"
     assert lines[1] == lines[2]
     for part in ("a.png: training", "step 30/60", "0.5000 bpp", "33.33 dB", "1:01 left"):
         assert part in lines[1]

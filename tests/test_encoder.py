@@ -13,11 +13,12 @@ import pytest
 import torch
 from small_pictures import clip, still
 
-import codec.encoder
+import codec.encoder.encode
 from codec.bitstream.elements import Partition
 from codec.bitstream.reader import StreamReader
 from codec.decoder import open_stream
-from codec.encoder import choose_device, choose_partition, encode_clip, encode_file
+from codec.encoder import choose_device, encode_clip
+from codec.encoder.coding import choose_partition
 from codec.errors import InputError, UsageError
 from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.sources import open_source
@@ -188,7 +189,7 @@ def test_longer_training_and_smaller_lambda_do_what_they_say():
 
 @pytest.fixture
 def three_frames_a_segment(monkeypatch):
-    monkeypatch.setattr(codec.encoder, "segment_length", lambda height, width: 3)
+    monkeypatch.setattr(codec.encoder.encode, "segment_length", lambda height, width: 3)
 
 
 def test_segments_are_independent(three_frames_a_segment):
@@ -246,19 +247,6 @@ def test_progress_goes_from_an_estimate_to_the_last_step(three_frames_a_segment)
     assert {p.num_segments for p in heard} == {2}
     assert all(math.isfinite(p.seconds_left) for p in heard)
     assert all(math.isfinite(p.bpp + p.psnr_db) for p in heard if p.stage == "freeze")
-
-
-def test_a_file_is_read_and_written(tmp_path):
-    target = tmp_path / "tiny.modc"
-    options = replace(OPTIONS, steps=1, skip=1, limit=2)
-    report = encode_file(SAMPLES / "tiny_63x47.y4m", target, options=options)
-    assert report.num_frames == 2
-    data = target.read_bytes()
-    assert len(data) == report.size_bytes
-    originals = list(islice(open_source(SAMPLES / "tiny_63x47.y4m").frames, 1, 3))
-    shown = list(open_stream(data, threads=1).frames())
-    for a, b in zip(originals, shown, strict=True):
-        assert [p.shape for p in a.planes] == [p.shape for p in b.planes]
 
 
 def test_what_cannot_be_encoded():

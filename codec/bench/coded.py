@@ -11,13 +11,15 @@ import numpy as np
 from codec.bench.cases import Case
 from codec.bench.tasks import make_task, prepare_process, whole_task
 from codec.bitstream.writer import StreamWriter, write_still
-from codec.encoder import code_segment
+from codec.encoder.coding import code_segment
+from codec.freeze.measure import Frozen, Target
 from codec.freeze.quantize import to_arrays
-from codec.freeze.search import Frozen, Target, freeze
+from codec.freeze.search import freeze
 from codec.layers.quantizers import hard_round
 from codec.media.frames import Frame, PixelFormat
 from codec.model.picture import latent_shapes
-from codec.training.trainer import Task, Trainer
+from codec.training.states import Task
+from codec.training.trainer import Trainer
 
 # Side of the part that is trained: a multiple of the space stride of all but huge grids.
 STILL_PART, CLIP_PART = 256, 128

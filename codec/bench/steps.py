@@ -14,7 +14,8 @@ from codec.bench.tasks import prepare_process, whole_task
 from codec.bench.timing import Laps, Stopwatch, Times, run_rounds, summary
 from codec.training.backend import FUSED, PLAIN, Backend
 from codec.training.optimizers import Optimizers
-from codec.training.trainer import Task, Trainer
+from codec.training.states import Task
+from codec.training.trainer import Trainer
 
 GRADIENT_PARTS = ("rounding", "picture", "error", "rate")
 OPTIMIZER_PARTS = ("latent optimizer", "network optimizer")

@@ -10,11 +10,11 @@ import torch
 from codec.arch import Architecture, numerics_for_depth
 from codec.arch.presets import load_preset
 from codec.bench.cases import Case
-from codec.encoder import noise_tensor
+from codec.encoder.tasks import noise_tensor
 from codec.media.frames import Frame
 from codec.training.backend import backend_for
 from codec.training.memory import keep_freed_memory
-from codec.training.trainer import Task
+from codec.training.states import Task
 
 RD_LAMBDA = 1e-3
 SEED = 0

@@ -118,6 +118,18 @@ class StreamWriter:
         self._entries.append(SegmentEntry(self._offset, segment.first_frame, segment.num_frames))
         self._write(make_chunk(chunks.SEGMENT, payload))
 
+    def size_of(self, network_id: int, network: Network, segment: Segment) -> int:
+        """Bytes that a complete network and a segment with it would take."""
+        writer = FieldWriter()
+        writer.varint(network_id)
+        writer.raw(write_network(network))
+        payload = write_segment(segment, info=self._info, arch=network.arch)
+        chunk_sizes = [
+            len(make_chunk(chunks.NETWORK, writer.finish())),
+            len(make_chunk(chunks.SEGMENT, payload)),
+        ]
+        return sum(chunk_sizes)
+
     def finish(self) -> Totals:
         """Write the index (of two or more segments) and the end chunk.
 

@@ -1,0 +1,50 @@
+"""How long steps take, and how many of them go into a given time."""
+
+from __future__ import annotations
+
+import math
+import time
+
+# Measured with preset `medium` (docs/experiments.md): evaluations make a step this much longer,
+# and rounding, coding and checking take as long as so many steps.
+EVALUATIONS = 1.05
+FREEZE_STEPS = 60
+# A search for a target makes some refinements, each a sixteenth of the steps, and freezes again.
+TARGET_FACTOR, TARGET_FREEZES = 1.25, 4
+
+
+def work_of(steps: int, *, is_search: bool) -> float:
+    """All work of a segment with so many steps, in units of a plain step."""
+    if is_search:
+        return EVALUATIONS * TARGET_FACTOR * steps + TARGET_FREEZES * FREEZE_STEPS
+    return EVALUATIONS * steps + FREEZE_STEPS
+
+
+def steps_for_time(seconds: float, step_seconds: float, *, is_search: bool) -> int:
+    """Steps of a segment that take `seconds` with all else that it needs; at least 1."""
+    fixed = work_of(0, is_search=is_search)
+    slope = work_of(1, is_search=is_search) - fixed
+    return max(1, math.floor((seconds / step_seconds - fixed) / slope))
+
+
+class Pace:
+    """When an encode will end, by a calibration at first and then by the steps that were made."""
+
+    def __init__(self) -> None:
+        self.is_planned = False
+        self._seconds_expected = math.nan
+        self._first: tuple[int, float] | None = None
+
+    def plan(self, seconds_expected: float) -> None:
+        """What the whole encode will take."""
+        self.is_planned, self._seconds_expected = True, seconds_expected
+
+    def seconds_left(self, step: int, num_steps: int) -> float:
+        """From step number `step` of `num_steps` on; the first step only starts the clock."""
+        now = time.monotonic()
+        if step and self._first is None:
+            self._first = (step, now)
+        if self._first is None or step <= self._first[0]:
+            return self._seconds_expected
+        first_step, started = self._first
+        return (now - started) / (step - first_step) * max(0, num_steps - step)

@@ -1,0 +1,95 @@
+"""The training task of a segment: its networks as the preset plans them, device and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from codec.arch import numerics_for_depth
+from codec.arch.presets import (
+    CLIP_REFERENCE_PIXELS,
+    IMAGE_REFERENCE_PIXELS,
+    Preset,
+    build_architecture,
+    training_steps,
+)
+from codec.errors import UsageError
+from codec.fixedpoint.noise import noise_planes
+from codec.fixedpoint.stack import channel_levels
+from codec.media.frames import ClipInfo, Frame
+from codec.training.states import Task
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to train on; "auto" is CUDA where there is one.
+
+    Raises:
+        UsageError: CUDA was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def make_task(
+    frames: Sequence[Frame],
+    info: ClipInfo,
+    preset: Preset,
+    *,
+    rd_lambda: float,
+    seed: int,
+    device: torch.device,
+) -> Task:
+    """What is fitted to the frames of a segment."""
+    size = {"height": info.height, "width": info.width}
+    arch = build_architecture(
+        preset.image if len(frames) == 1 else preset.clip,
+        num_channels=info.format.num_planes,
+        num_frames=len(frames),
+        **size,
+    )
+    task = Task(
+        frames=frames,
+        format=info.format,
+        **size,
+        arch=arch,
+        numerics=numerics_for_depth(info.format.coded_depth),
+        rd_lambda=rd_lambda,
+        recipe=preset.training,
+        seed=seed,
+        device=device,
+    )
+    return replace(task, noise=noise_tensor(task)) if arch.common_randomness else task
+
+
+def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
+    """Training steps that a preset spends on a segment of so many frames."""
+    num_pixels = info.height * info.width
+    if info.is_still:
+        reference = IMAGE_REFERENCE_PIXELS
+        return training_steps(preset.image.steps, num_pixels, reference_pixels=reference)
+    num_pixels *= num_frames
+    reference = CLIP_REFERENCE_PIXELS
+    return training_steps(preset.clip.steps, num_pixels, reference_pixels=reference)
+
+
+def noise_tensor(task: Task) -> torch.Tensor:
+    """Planes of common randomness for training, (T, C, H, W), as the decoder will make them."""
+    scale = 1 << task.numerics.feature_frac
+    planes = [
+        noise_planes(
+            channel_levels(task.arch),
+            seed=task.seed,
+            frame=t,
+            height=task.height,
+            width=task.width,
+            numerics=task.numerics,
+        )
+        for t in range(len(task.frames))
+    ]
+    return torch.from_numpy(np.stack(planes).astype(np.float32) / scale).to(task.device)
