@@ -13,7 +13,7 @@ from codec.arch import NARROW, WIDE, Architecture, Numerics, parse_grids, parse_
 from codec.arch.presets import Recipe
 from codec.bitstream.elements import Network, Partition
 from codec.bitstream.network import write_network
-from codec.encoder import noise_tensor
+from codec.encoder.tasks import noise_tensor
 from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
