@@ -89,7 +89,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Preset:
-    """A point on the curve of time against size."""
+    """A point on the curve of time against size.
+
+    `lean` is tried beside `image` for small pictures, whose files networks are a large part of.
+    """
 
     name: str
     description: str
@@ -97,6 +100,7 @@ class Preset:
     clip: Plan
     training: Recipe
     cost: str = ""
+    lean: Plan | None = None
 
 
 def preset_names() -> tuple[str, ...]:
@@ -132,6 +136,10 @@ def parse_preset(text: str, *, name: str, source: str) -> Preset:
     except ValueError as error:  # of which TOMLDecodeError is one; another is for endless integers
         raise UsageError(f"{source}: not valid TOML: {error}") from error
     parts: dict[str, Any] = {"name": name, "description": "", **data}
+    if isinstance(parts.get("lean"), Mapping) and isinstance(parts.get("image"), Mapping):
+        parts["lean"] = _section(
+            Plan, {**parts["image"], **parts["lean"]}, where=f"{source}: [lean]"
+        )
     for key, kind in (("image", Plan), ("clip", Plan), ("training", Recipe)):
         parts[key] = _section(kind, parts.get(key), where=f"{source}: [{key}]")
     return _section(Preset, parts, where=source)

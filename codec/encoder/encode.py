@@ -19,7 +19,7 @@ from codec.bitstream.limits import Limits
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.encoder.coding import Coded, code_segment
-from codec.encoder.finish import Finisher
+from codec.encoder.finish import Finisher, choose
 from codec.encoder.pace import Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
@@ -43,6 +43,8 @@ OnProgress = Callable[[Progress], None]
 LEAST_END_BYTES, MOST_END_BYTES, INDEX_BYTES = 14, 24, 10
 # What is left of the bits of networks when their steps are chosen, measured on pictures.
 COARSER_STEPS = 0.5
+# Up to this size a second, smaller network is tried.
+LEAN_PIXELS = 300_000
 
 
 def encode_clip(
@@ -199,14 +201,7 @@ class _Encode:
         return finished.coded
 
     def _fit(self, frames: list[Frame], digest: str, *, first_frame: int, index: int) -> Finished:
-        task = make_task(
-            frames,
-            self.clip.info,
-            self.preset,
-            rd_lambda=self.options.effective_lambda,
-            seed=self.options.seed,
-            device=self.device,
-        )
+        task = self._task(frames)
         window = self._window(first_frame, len(frames))
 
         def on_step(step: int, num_steps: int, cost: Cost) -> None:
@@ -222,7 +217,7 @@ class _Encode:
             return code_segment(frozen, task, **ids, threads=self.threads)
 
         trainer = Trainer(task, on_step, goal=self._goal(window, task))
-        steps = self._steps(trainer)
+        steps = self._steps(task)
         trained = trainer.run(
             steps,
             snapshot=self.checkpoint.training(digest),
@@ -236,11 +231,27 @@ class _Encode:
             coded, rd_lambda = search(trainer, trained, window, steps=steps, tools=tools)
         return Finished(coded, rd_lambda, trainer.step)
 
-    def _steps(self, trainer: Trainer) -> int:
+    def _task(self, frames: list[Frame]) -> Task:
+        """What is fitted to a segment; small pictures try two networks and take the better one."""
+        info, preset = self.clip.info, self.preset
+        plans = [preset.image if len(frames) == 1 else preset.clip]
+        if len(frames) == 1 and preset.lean and info.width * info.height <= LEAN_PIXELS:
+            plans.append(preset.lean)
+        how = {"rd_lambda": self.options.effective_lambda, "seed": self.options.seed}
+        tasks = [make_task(frames, info, preset, p, **how, device=self.device) for p in plans]
+        if len(tasks) == 1:
+            return tasks[0]
+        if self.checkpoint.choice is None:
+            steps = self._steps(tasks[0])
+            self.checkpoint.choice = choose(tasks, steps=steps, threads=self.threads)
+        return tasks[self.checkpoint.choice]
+
+    def _steps(self, task: Task) -> int:
         """Training steps of each segment; the first time they are planned and announced."""
         if self.pace.is_planned:
             return self.checkpoint.steps
-        step_seconds, is_search = trainer.measure_step(), self.target is not None
+        step_seconds = Trainer(task, lambda *_: None).measure_step()
+        is_search = self.target is not None
         segments_left = max(1, self.num_segments - len(self.totals.rd_lambdas))
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:

@@ -53,11 +53,16 @@ class Checkpoint:
         identity: all that files depend on apart from the frames; a checkpoint is taken up by an
             encode of the same identity only.
         info: the header of the stream.
+
+    Attributes:
+        steps: that were planned for each segment.
+        choice: which of the networks that were tried is used.
     """
 
     def __init__(self, path: Path | None, identity: dict[str, Any], info: ClipInfo) -> None:
         self.path, self.identity, self.info = path, identity, info
         self.steps: int | None = None
+        self.choice: int | None = None
         self._tensors: dict[str, Tensor] = {}
         self._segments: list[dict[str, Any]] = []
         self._training: dict[str, Tensor] = {}
@@ -82,7 +87,8 @@ class Checkpoint:
                 f" ({about['identity'].get(different[0])}); give the same options, or leave"
                 " --resume away to begin anew"
             )
-        self.steps, self._segments = about["steps"], about["segments"]
+        self.steps, self.choice = about["steps"], about["choice"]
+        self._segments = about["segments"]
         self._training_digest = about["training"]
         for name, tensor in tensors.items():
             if name.startswith(_TRAINING):
@@ -144,6 +150,7 @@ class Checkpoint:
         about = {
             "identity": self.identity,
             "steps": self.steps,
+            "choice": self.choice,
             "segments": self._segments,
             "training": self._training_digest,
         }

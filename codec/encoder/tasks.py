@@ -12,6 +12,7 @@ from codec.arch import numerics_for_depth
 from codec.arch.presets import (
     CLIP_REFERENCE_PIXELS,
     IMAGE_REFERENCE_PIXELS,
+    Plan,
     Preset,
     build_architecture,
     training_steps,
@@ -40,15 +41,16 @@ def make_task(
     frames: Sequence[Frame],
     info: ClipInfo,
     preset: Preset,
+    plan: Plan,
     *,
     rd_lambda: float,
     seed: int,
     device: torch.device,
 ) -> Task:
-    """What is fitted to the frames of a segment."""
+    """What is fitted to the frames of a segment, with networks as a plan of the preset says."""
     size = {"height": info.height, "width": info.width}
     arch = build_architecture(
-        preset.image if len(frames) == 1 else preset.clip,
+        plan,
         num_channels=info.format.num_planes,
         num_frames=len(frames),
         **size,

@@ -96,6 +96,15 @@ def _joined(vectors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(vectors)).detach() if vectors else torch.zeros(0)
 
 
+def _eigenbasis(gram: Tensor) -> Tensor:
+    """Eigenvectors as columns, largest eigenvalue first; the identity where none are found."""
+    try:
+        vectors = torch.linalg.eigh(gram.double()).eigenvectors
+    except torch.linalg.LinAlgError:  # of gradients that are not finite, or denormal
+        return torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return vectors.flip(1).to(gram.dtype).contiguous()
+
+
 class _Rotated:
     """A tensor of two or more axes, seen without those of length 1, with its bases and moments."""
 
@@ -132,10 +141,7 @@ class _Rotated:
 
     def decompose(self) -> None:
         """Bases from scratch, largest eigenvalue first."""
-        self.bases = [
-            None if gram is None else torch.linalg.eigh(gram).eigenvectors.flip(1).contiguous()
-            for gram in self.grams
-        ]
+        self.bases = [None if gram is None else _eigenbasis(gram) for gram in self.grams]
 
     def refine(self) -> None:
         """One power iteration for every basis; the second moments follow its order."""
