@@ -21,7 +21,7 @@ LARGE_PICTURES = (1_000_000, 3_000_000)
 IMAGE_REFERENCE_PIXELS = 768 * 512
 CLIP_REFERENCE_PIXELS = 21 * 352 * 288
 MAX_STEPS_FACTOR = 4.0
-SPEEDS = ("instant", "fast", "medium")
+SPEEDS = ("instant", "fast", "medium", "slow", "veryslow")
 
 
 @dataclass(frozen=True)
