@@ -13,6 +13,7 @@ from small_pictures import clip
 from test_encoder import OPTIONS, SAMPLES, photo
 
 import codec.encoder.encode
+import codec.encoder.finish
 import codec.encoder.resume
 from codec.encoder import encode_clip
 from codec.encoder.pace import Pace, steps_for_time, work_of
@@ -59,6 +60,11 @@ def five_frames() -> Clip:
 
 def tiny() -> Clip:
     return open_source(SAMPLES / "tiny_63x47.y4m")
+
+
+@pytest.fixture(autouse=True)
+def few_passes_over_latents(monkeypatch):
+    monkeypatch.setattr(codec.encoder.finish, "MOST_PASSES", 15)
 
 
 @pytest.fixture
@@ -182,9 +188,17 @@ def test_targets_out_of_reach_tell_what_was_found():
     unknown = replace(five_frames(), num_frames=None, expected_frames=None)
     with pytest.raises(UsageError, match="--limit"):
         encode(unknown, rd_lambda=None, target="size=6000")
+
+
+def test_a_source_with_fewer_frames_than_promised_misses_a_size(monkeypatch):
+    def first_try(trainer, trained, window, *, steps, tools):
+        rd_lambda = trainer.rd_lambda
+        return tools.code(tools.finish(trained, rd_lambda).at(rd_lambda)), rd_lambda
+
+    monkeypatch.setattr(codec.encoder.encode, "search", first_try)
     promised = replace(tiny(), num_frames=None, expected_frames=60)
     with pytest.raises(TargetError, match="with the 5 frames"):
-        encode(promised, steps=80, rd_lambda=None, target="size=13000")
+        encode(promised, steps=5, rd_lambda=None, target="size=13000")
 
 
 def test_time_becomes_steps_that_are_told_and_kept():
@@ -231,6 +245,16 @@ def test_the_cost_that_is_told_never_rises():
     js = [cost.j for cost in costs]
     assert len(set(js)) > 5
     assert all(b <= a * (1 + 1e-9) for a, b in pairwise(js))
+
+
+def test_small_pictures_take_the_network_that_is_better_for_them(monkeypatch):
+    made = {}
+    for largest in (0, 48 * 64):
+        monkeypatch.setattr(codec.encoder.encode, "LEAN_PIXELS", largest)
+        report, _ = encode(picture(), preset="fast", steps=100)
+        made[largest] = (10 ** (-report.psnr_db / 10) + 1e-3 * report.bpp, report.network_bytes)
+    assert made[48 * 64] < made[0]
+    assert made[48 * 64][1] < made[0][1]
 
 
 def test_quality_is_even_and_lambda_falls_with_it():

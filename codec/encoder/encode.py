@@ -20,7 +20,7 @@ from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.encoder.coding import Coded, code_segment
 from codec.encoder.finish import Finisher, choose
-from codec.encoder.pace import Pace, steps_for_time, work_of
+from codec.encoder.pace import TRIALS_FACTOR, Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
 from codec.encoder.tasks import choose_device, make_task, preset_steps
@@ -231,11 +231,16 @@ class _Encode:
             coded, rd_lambda = search(trainer, trained, window, steps=steps, tools=tools)
         return Finished(coded, rd_lambda, trainer.step)
 
+    @property
+    def _tries_lean(self) -> bool:
+        info = self.clip.info
+        return self.preset.lean is not None and info.width * info.height <= LEAN_PIXELS
+
     def _task(self, frames: list[Frame]) -> Task:
         """What is fitted to a segment; small pictures try two networks and take the better one."""
         info, preset = self.clip.info, self.preset
         plans = [preset.image if len(frames) == 1 else preset.clip]
-        if len(frames) == 1 and preset.lean and info.width * info.height <= LEAN_PIXELS:
+        if len(frames) == 1 and self._tries_lean:
             plans.append(preset.lean)
         how = {"rd_lambda": self.options.effective_lambda, "seed": self.options.seed}
         tasks = [make_task(frames, info, preset, p, **how, device=self.device) for p in plans]
@@ -253,6 +258,8 @@ class _Encode:
         step_seconds = Trainer(task, lambda *_: None).measure_step()
         is_search = self.target is not None
         segments_left = max(1, self.num_segments - len(self.totals.rd_lambdas))
+        if self.clip.info.is_still and self._tries_lean:
+            step_seconds *= TRIALS_FACTOR
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:
             seconds = self.options.time_s - (time.monotonic() - self.started)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 
-# Measured with preset `medium` (docs/experiments.md): evaluations make a step this much longer,
-# and rounding, coding and checking take as long as so many steps.
-EVALUATIONS = 1.05
-FREEZE_STEPS = 60
+# Measured with preset `medium` (docs/experiments.md): evaluations and, later, passes over latents
+# make a step this much longer; rounding, coding and checking take as long as so many steps.
+EVALUATIONS = 1.15
+FREEZE_STEPS = 50
 # A search for a target makes some refinements, each a sixteenth of the steps, and freezes again.
 TARGET_FACTOR, TARGET_FREEZES = 1.25, 4
+# Two networks that are tried take a tenth of the steps each, and are frozen.
+TRIALS_FACTOR = 1.3
 
 
 def work_of(steps: int, *, is_search: bool) -> float:
