@@ -15,6 +15,7 @@ from statistics import median_low
 from typing import Any, BinaryIO
 
 from codec.arch.presets import load_preset
+from codec.bitstream.chunks import VERSION
 from codec.bitstream.limits import Limits
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
@@ -248,6 +249,7 @@ class _Encode:
             return tasks[0]
         if self.checkpoint.choice is None:
             steps = self._steps(tasks[0])
+            self._tell("choose", Cost.unknown(), step=0, segment=0)
             self.checkpoint.choice = choose(tasks, steps=steps, threads=self.threads)
         return tasks[self.checkpoint.choice]
 
@@ -291,16 +293,15 @@ class _Encode:
             )
         if num_frames < frames_left:
             return Window.of_size(LEAST_SHARE * share, share)
-        return Window.of_size(LEAST_SHARE * most - used - LEAST_END_BYTES, share)
+        least = max(1, LEAST_SHARE * most - used - LEAST_END_BYTES)
+        return Window.of_size(min(least, share), share)
 
     def _most_bytes(self, num_frames: int) -> int:
         """The whole file's, of a target of size or rate."""
         if self.target.kind == "size":
             return int(self.target.value)
-        info = self.clip.info
-        return (
-            self._sound_bytes + int(self.target.value * num_frames * info.width * info.height) // 8
-        )
+        num_pixels = num_frames * self.clip.info.width * self.clip.info.height
+        return self._sound_bytes + int(self.target.value * num_pixels) // 8
 
     @property
     def _sound_bytes(self) -> int:
@@ -334,6 +335,7 @@ class _Encode:
         info, options = self.clip.info, self.options
         parts = {name: asdict(getattr(self.preset, name)) for name in ("image", "clip", "training")}
         return {
+            "format": VERSION,
             "preset": f"{self.preset.name} {sha256(repr(parts).encode()).hexdigest()[:12]}",
             "rd_lambda": options.effective_lambda,
             "target": options.target,
@@ -341,7 +343,7 @@ class _Encode:
             "steps": options.steps,
             "skip": options.skip,
             "size": f"{info.width}x{info.height}",
-            "format": str(info.format),
+            "pixels": str(info.format),
             "device": self.device.type,
         }
 

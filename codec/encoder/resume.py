@@ -80,6 +80,8 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return
         tensors, about = read_checkpoint(self.path)
+        if about.keys() != self._about().keys():
+            raise InputError(f"{self.path}: not a checkpoint of this version; remove it")
         different = [k for k, v in self.identity.items() if about["identity"].get(k) != v]
         if different:
             raise UsageError(
@@ -147,15 +149,17 @@ class Checkpoint:
         if self.path is None or not self._is_changed:
             return
         training = {f"{_TRAINING}{name}": tensor for name, tensor in self._training.items()}
-        about = {
+        write_checkpoint(self.path, self._tensors | training, self._about())
+        self._written, self._is_changed = time.monotonic(), False
+
+    def _about(self) -> dict[str, Any]:
+        return {
             "identity": self.identity,
             "steps": self.steps,
             "choice": self.choice,
             "segments": self._segments,
             "training": self._training_digest,
         }
-        write_checkpoint(self.path, self._tensors | training, about)
-        self._written, self._is_changed = time.monotonic(), False
 
     def _read(self, index: int, errors: list[float]) -> Coded:
         network_data, segment_data = (

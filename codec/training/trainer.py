@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from codec.errors import InputError
 from codec.layers.quantizers import hard_round
 from codec.training.backend import Backend, backend_for
 from codec.training.control import Goal, steer
@@ -58,6 +59,9 @@ class Trainer:
             steps: forward and backward passes.
             snapshot: of an earlier run of the same task and number of steps, to go on from.
             on_snapshot: gets a snapshot every few seconds of the main phase and at its end.
+
+        Raises:
+            InputError: a snapshot that this version did not make.
         """
         phases = plan_steps(self.task.recipe, steps)
         self.total = phases.total
@@ -66,7 +70,7 @@ class Trainer:
         else:
             main = MainPhase(self, self.new_candidate(0), phases.main_steps)
             self.step = phases.num_candidates * phases.candidate_steps
-            main.load(snapshot)
+            _load(main, snapshot)
         self.main = main
         main.run(on_snapshot)
         self._tail(main.state, phases.tail_steps)
@@ -207,6 +211,15 @@ class Trainer:
         self.on_step(self.step, self.total, self.last)
 
 
+def _load(main: MainPhase, snapshot: Snapshot) -> None:
+    try:
+        main.load(snapshot)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise InputError(
+            "the checkpoint is of another version of modcodec; remove it to begin anew"
+        ) from error
+
+
 class MainPhase:
     """Networks and noisy latents trained together; it can be put away and taken up again.
 
@@ -284,7 +297,7 @@ class MainPhase:
         """Go on where a snapshot of the same task was taken.
 
         Raises:
-            KeyError, RuntimeError: it is of another task.
+            KeyError, RuntimeError, ValueError: it is of another task.
         """
         numbers = snapshot["numbers"].tolist()
         self.index, self.trainer.rd_lambda = int(numbers[0]), numbers[1]
