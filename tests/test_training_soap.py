@@ -52,3 +52,12 @@ def test_the_first_step_only_measures() -> None:
     parameter.grad = torch.randn(3, 3)
     soap.step(0.1)
     assert torch.equal(parameter, torch.ones(3, 3))
+
+
+def test_gradients_that_have_no_eigenvectors_leave_the_basis_as_it_is() -> None:
+    parameter = nn.Parameter(torch.ones(3, 4))
+    soap = Soap([parameter], betas=(0.95, 0.95), weight_decay=0.0, precondition_every=10)
+    parameter.grad = torch.full((3, 4), torch.nan)
+    soap.step(0.01)
+    for basis, size in zip(soap.tensors[0].bases, (3, 4), strict=True):
+        assert torch.equal(basis, torch.eye(size))

@@ -98,11 +98,13 @@ def _joined(vectors: Sequence[Tensor]) -> Tensor:
 
 def _eigenbasis(gram: Tensor) -> Tensor:
     """Eigenvectors as columns, largest eigenvalue first; the identity where none are found."""
-    try:
-        vectors = torch.linalg.eigh(gram.double()).eigenvectors
-    except torch.linalg.LinAlgError:  # of gradients that are not finite, or denormal
-        return torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return vectors.flip(1).to(gram.dtype).contiguous()
+    for matrix in (gram, gram.double()):
+        try:
+            vectors = torch.linalg.eigh(matrix).eigenvectors
+        except torch.linalg.LinAlgError:  # repeated or denormal eigenvalues; or not finite ones
+            continue
+        return vectors.flip(1).to(gram.dtype).contiguous()
+    return torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 class _Rotated:
