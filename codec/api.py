@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,7 +21,7 @@ from codec.comparison import Comparison, compare_clips, file_size
 from codec.decoder import StreamInfo, VerifyReport, open_stream
 from codec.decoder import info as stream_info
 from codec.decoder import verify as verify_stream
-from codec.errors import UsageError
+from codec.errors import TargetError, UsageError
 from codec.media.frames import Clip, Frame
 from codec.media.sinks import write_output
 from codec.media.sources import open_source
@@ -92,25 +93,33 @@ def encode_to(
     """Encode to a file or standard output, complete or not at all; `encode` tells what it raises.
 
     What was made until an interrupt stays in the file of `checkpoint_path`, which goes when the
-    output is there.
+    output is there, or when its target turned out to be out of reach.
     """
     from codec.encoder import encode_clip
 
     checkpoint = checkpoint_path(target)
     if resume and checkpoint is None:
         raise UsageError(f"{target}: only an encode to a file can be resumed")
-    with atomic_output(target, existing) as part, part.open("wb") as file:
-        report = encode_clip(
-            open_clip(),
-            file,
-            options=options,
-            on_progress=on_progress,
-            checkpoint=checkpoint,
-            resume=resume,
-        )
+    try:
+        with atomic_output(target, existing) as part, part.open("wb") as file:
+            report = encode_clip(
+                open_clip(),
+                file,
+                options=options,
+                on_progress=on_progress,
+                checkpoint=checkpoint,
+                resume=resume,
+            )
+    except TargetError:
+        _remove(checkpoint)
+        raise
+    _remove(checkpoint)
+    return report
+
+
+def _remove(checkpoint: Path | None) -> None:
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return report
 
 
 def decode(

@@ -110,7 +110,8 @@ class EncodeOptions:
             at most one is given.
         seed: of everything random in training, 0 <= seed < 2^32.
         steps: training steps a segment; None takes the preset's.
-        time_s: seconds that the whole encode shall take, in place of `steps`.
+        time_s: seconds that the whole encode shall take, in place of `steps`; kernels that must be
+            compiled at first come on top.
         threads: CPU threads; None takes all cores. The file does not depend on them.
         device: where to train: "auto", "cpu" or "cuda".
         skip: frames to leave out at the start of a clip.

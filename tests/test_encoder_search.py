@@ -12,6 +12,7 @@ import pytest
 from small_pictures import clip
 from test_encoder import OPTIONS, SAMPLES, photo
 
+import codec
 import codec.encoder.encode
 import codec.encoder.finish
 import codec.encoder.resume
@@ -201,11 +202,25 @@ def test_a_source_with_fewer_frames_than_promised_misses_a_size(monkeypatch):
         encode(promised, steps=5, rd_lambda=None, target="size=13000")
 
 
+def test_an_encode_that_misses_its_target_leaves_nothing(tmp_path, a_snapshot_every_step):
+    target = tmp_path / "x.modc"
+    with pytest.raises(TargetError):
+        codec.encode(
+            SAMPLES / "tiny_63x47.y4m",
+            target,
+            target="size=300",
+            steps=2,
+            limit=1,
+            preset="instant",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_time_becomes_steps_that_are_told_and_kept():
     heard: list[Progress] = []
-    report, data = encode(picture(), steps=None, time_s=5.0, on_progress=heard.append)
+    report, data = encode(picture(), steps=None, time_s=3.0, on_progress=heard.append)
     assert heard[0].stage == "estimate"
-    assert heard[0].num_steps == report.steps >= 1
+    assert heard[0].num_steps == report.steps > 1
     assert encode(picture(), steps=report.steps)[1] == data
 
 

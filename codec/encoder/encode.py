@@ -25,7 +25,7 @@ from codec.encoder.pace import TRIALS_FACTOR, Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
 from codec.encoder.tasks import choose_device, make_task, preset_steps
-from codec.errors import InputError, TargetError, UsageError
+from codec.errors import CodecError, InputError, TargetError, UsageError
 from codec.freeze.measure import Frozen, network_bits
 from codec.freeze.quantize import START_EXPONENTS, quantize_network, to_arrays
 from codec.media.frames import Clip, ClipInfo, Frame
@@ -64,8 +64,8 @@ def encode_clip(
         file: opened for writing bytes.
         options: what was asked for.
         on_progress: called with each step forward.
-        checkpoint: a file that keeps what was made so far, now and then and when an exception ends
-            the encode; it is left to the caller to remove it.
+        checkpoint: a file that keeps what was made so far, now and then and when an interrupt or a
+            failure ends the encode; it is left to the caller to remove it.
         resume: whether to go on with what `checkpoint` keeps, if it is there.
 
     Raises:
@@ -147,6 +147,8 @@ class _Encode:
         backend_for(self.device).use_threads(self.threads)
         try:
             size_bytes = self._run_still() if self.clip.info.is_still else self._run_clip()
+        except CodecError:
+            raise
         except BaseException:
             self.checkpoint.write()
             raise
@@ -264,8 +266,8 @@ class _Encode:
             step_seconds *= TRIALS_FACTOR
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:
-            seconds = self.options.time_s - (time.monotonic() - self.started)
-            steps = steps_for_time(seconds / segments_left, step_seconds, is_search=is_search)
+            seconds = self.options.time_s / segments_left
+            steps = steps_for_time(seconds, step_seconds, is_search=is_search)
         elif steps is None:
             num_frames = min(self._num_frames or self.length, self.length)
             steps = preset_steps(self.preset, self.clip.info, num_frames)
