@@ -1,6 +1,12 @@
 """The architecture of one decoder: one description for float model and integer program."""
 
 from codec.arch.grids import Grid, coding_order, grid_shape, parse_grids, slice_of
+from codec.arch.motion import (
+    Inter,
+    motion_grids,
+    prediction_levels,
+    references_of,
+)
 from codec.arch.network import (
     Architecture,
     ParamSpec,
@@ -11,6 +17,7 @@ from codec.arch.network import (
     param_specs,
     pre_levels,
     segment_specs,
+    synthesis_inputs,
     temporal_at,
     temporal_inputs,
     up_stages,
@@ -23,6 +30,7 @@ __all__ = [
     "WIDE",
     "Architecture",
     "Grid",
+    "Inter",
     "Layer",
     "Numerics",
     "ParamSpec",
@@ -32,6 +40,7 @@ __all__ = [
     "format_layer",
     "grid_shape",
     "ifce_sources",
+    "motion_grids",
     "num_codes",
     "numerics_for_depth",
     "param_specs",
@@ -39,8 +48,11 @@ __all__ = [
     "parse_layer",
     "parse_layers",
     "pre_levels",
+    "prediction_levels",
+    "references_of",
     "segment_specs",
     "slice_of",
+    "synthesis_inputs",
     "temporal_at",
     "temporal_inputs",
     "up_stages",

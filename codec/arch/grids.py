@@ -10,6 +10,7 @@ from codec.errors import UsageError
 
 MAX_LEVEL = 15
 MAX_TIME_STRIDE_LOG2 = 6
+MOTION_COMPONENTS = 4  # columns and rows of the first vector; the same of what the second adds
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class Grid:
     """One scalar latent grid.
 
     `level` is the log2 of its space stride; `time_stride` the frames a slice serves, 0 for a static
-    grid (one slice a segment); a hyper grid feeds the entropy model only.
+    grid (one slice a segment). A hyper grid feeds no features; it serves the entropy model, or as
+    `motion` 1 to 4 the motion vectors (`codec.arch.motion`).
     """
 
     level: int
     time_stride: int = 0
     hyper: bool = False
+    motion: int = 0
 
     def num_slices(self, num_frames: int) -> int:
         """Slices in a segment of `num_frames` frames: 1 if static, else ceil(T / s)."""
@@ -40,11 +43,12 @@ def grid_shape(grid: Grid, height: int, width: int) -> tuple[int, int]:
 
 
 def coding_order(grids: Iterable[Grid]) -> tuple[Grid, ...]:
-    """Static, then slow, then dynamic grids; each coarse to fine, hyper before latent."""
+    """Motion, then static, slow and dynamic grids; each coarse to fine, hyper before latent."""
 
-    def key(grid: Grid) -> tuple[int, int, int]:
+    def key(grid: Grid) -> tuple[int, ...]:
         slowness = 1 << 30 if grid.time_stride == 0 else grid.time_stride
-        return (-slowness, -grid.level, 0 if grid.hyper else 1)
+        place = (-slowness, -grid.level, 0 if grid.hyper else 1)
+        return (0, grid.motion, *place) if grid.motion else (1, 0, *place)
 
     return tuple(sorted(grids, key=key))
 
@@ -66,11 +70,12 @@ def parse_levels(text: str) -> tuple[int, ...]:
 
 
 def parse_grids(
-    *, static: str = "", slow: str = "", dynamic: str = "", hyper: str = ""
+    *, static: str = "", slow: str = "", dynamic: str = "", hyper: str = "", motion: str = ""
 ) -> tuple[Grid, ...]:
     """Grids in coding order from level ranges; `slow` reads `STRIDE:LEVELS`, several split by `;`.
 
-    Hyper grids are static where there are no dynamic grids, dynamic otherwise.
+    Hyper grids are static where there are no dynamic grids, dynamic otherwise. Each component of
+    the motion vectors has the levels of `motion`.
 
     Raises:
         UsageError: a text that does not parse, or no latent grid at all.
@@ -78,6 +83,11 @@ def parse_grids(
     grids = [Grid(level, 0) for level in parse_levels(static)]
     grids += [Grid(level, 1) for level in parse_levels(dynamic)]
     grids += [Grid(level, 1 if dynamic.strip() else 0, hyper=True) for level in parse_levels(hyper)]
+    grids += [
+        Grid(level, 1, hyper=True, motion=component + 1)
+        for component in range(MOTION_COMPONENTS)
+        for level in parse_levels(motion)
+    ]
     for piece in slow.split(";") if slow.strip() else []:
         stride, colon, levels = piece.partition(":")
         if not colon or stride.strip() not in ("2", "4", "8", "16", "32", "64"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from codec.arch.grids import Grid
+from codec.arch.motion import INTERPOLATION_TAPS
 from codec.arch.network import (
     Architecture,
     ifce_sources,
     pre_levels,
+    synthesis_inputs,
     temporal_inputs,
     up_stages,
 )
@@ -56,11 +58,18 @@ def temporal_macs(arch: Architecture) -> float:
 
 def synthesis_macs(arch: Architecture) -> float:
     """MACs a pixel of the synthesis with its stabiliser."""
-    total, inputs = arch.num_features * arch.num_channels, arch.num_inputs
-    for layer in arch.synthesis:
-        total += inputs * layer.out * layer.kernel_space**2
-        inputs = layer.out
+    total = arch.num_features * arch.num_straight
+    for index, layer in enumerate(arch.synthesis):
+        total += synthesis_inputs(arch, index) * layer.out * layer.kernel_space**2
     return float(total)
+
+
+def prediction_macs(arch: Architecture) -> float:
+    """MACs a pixel of two predictions, interpolated block by block, and their composition."""
+    if not arch.has_motion:
+        return 0.0
+    side, taps = 1 << arch.block_level, INTERPOLATION_TAPS
+    return arch.num_channels * (2 * (taps * (side + taps - 1) / side + taps) + 3)
 
 
 def mac_per_pixel(arch: Architecture, num_frames: int = 1) -> float:
@@ -70,4 +79,5 @@ def mac_per_pixel(arch: Architecture, num_frames: int = 1) -> float:
         + upsampling_macs(arch, num_frames)
         + temporal_macs(arch)
         + synthesis_macs(arch)
+        + prediction_macs(arch)
     )

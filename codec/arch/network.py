@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codec.arch.grids import Grid, coding_order
+from codec.arch.motion import MAX_BLOCK_LEVEL, MIN_BLOCK_LEVEL
 from codec.arch.notation import Layer
 from codec.arch.numerics import MIN_FEATURE_EXPONENT
 from codec.errors import UsageError
@@ -17,6 +18,7 @@ CONTEXT_ORDER = (
     (-1, -2), (-2, 1), (-2, -1), (-1, 2), (-2, -2), (-1, -3), (-2, 2), (-3, 1),
     (0, -4), (-1, 3), (-2, -3), (-2, 3), (-3, -1), (-3, -2), (-3, 2), (-4, 0),
 )  # fmt: skip
+NUM_WEIGHTS = 2  # channels beside the residue: blend of the two predictions, and gain
 CONTEXT_REACH_UP = 4
 CONTEXT_REACH_SIDE = 4
 
@@ -61,6 +63,9 @@ class Architecture:
         arm_layers: hidden residual layers of the ARM.
         temporal: layers on the stack of frames, coarse to fine.
         synthesis: layers from features to picture channels; the last one's `out` is their count.
+            With motion grids, the 1x1 layers before the first larger kernel make the residue and
+            two more channels, blend and gain; the layers from there on filter what these make of
+            the prediction.
         up_taps: taps of the x2 interpolation kernels, 4 or 8.
         pre_taps: taps of the filters before concatenation: 1 (none), 3, 5 or 7.
         common_randomness: whether noise planes are the second half of the synthesis inputs.
@@ -97,13 +102,39 @@ class Architecture:
                 raise UsageError(f"{name} is {value}: it must be from {low} to {high}")
         if self.up_taps not in UP_DEFAULT_Q8 or self.pre_taps not in PRE_TAPS:
             raise UsageError("up_taps is 4 or 8, pre_taps 1, 3, 5 or 7")
+        _check_motion(self)
         _check_temporal(self)
         _check_synthesis(self)
 
     @property
     def num_channels(self) -> int:
         """Picture channels that the synthesis makes."""
+        if self.has_motion and self.num_trunk == len(self.synthesis):
+            return self.synthesis[-1].out - NUM_WEIGHTS
         return self.synthesis[-1].out
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether frames are predicted from others."""
+        return any(grid.motion for grid in self.grids)
+
+    @property
+    def block_level(self) -> int:
+        """log2 of the side of the blocks that share a motion vector."""
+        return min(grid.level for grid in self.grids if grid.motion)
+
+    @property
+    def num_trunk(self) -> int:
+        """Synthesis layers before the prediction comes in; all of them without motion."""
+        if not self.has_motion:
+            return len(self.synthesis)
+        larger = (i for i, layer in enumerate(self.synthesis) if layer.kernel_space > 1)
+        return next(larger, len(self.synthesis))
+
+    @property
+    def num_straight(self) -> int:
+        """Outputs of the stabiliser, which is added to the last layer of the trunk."""
+        return self.num_channels + (NUM_WEIGHTS if self.has_motion else 0)
 
     @property
     def arm_width(self) -> int:
@@ -188,16 +219,46 @@ def temporal_inputs(arch: Architecture, index: int) -> int:
     return coarser + sum(grid.level == layer.level for grid in arch.latent_grids)
 
 
+def synthesis_inputs(arch: Architecture, index: int) -> int:
+    """Channels that enter synthesis layer number `index`."""
+    if index == 0:
+        return arch.num_inputs
+    is_composed = arch.has_motion and index == arch.num_trunk
+    return arch.synthesis[index - 1].out - (NUM_WEIGHTS if is_composed else 0)
+
+
 def ifce_sources(arch: Architecture, index: int) -> tuple[int, ...]:
     """Indices of the grids whose latents feed the IFCE of grid `index`; empty where it has none.
 
-    They are the grids coded before it that are coarser (level greater than its own).
+    They are the grids coded before it that are coarser (level greater than its own), but for
+    motion grids.
     """
     grid = arch.grids[index]
     first, last = arch.ifce_levels
     if arch.ifce_features == 0 or grid.hyper or not first <= grid.level <= last:
         return ()
-    return tuple(i for i in range(index) if arch.grids[i].level > grid.level)
+    return tuple(
+        i
+        for i, other in enumerate(arch.grids[:index])
+        if other.level > grid.level and not other.motion
+    )
+
+
+def _check_motion(arch: Architecture) -> None:
+    if not arch.has_motion:
+        return
+    if any(grid.motion and (grid.time_stride != 1 or not grid.hyper) for grid in arch.grids):
+        raise UsageError("motion grids have a slice for each frame and are hyper grids")
+    if not MIN_BLOCK_LEVEL <= arch.block_level <= MAX_BLOCK_LEVEL:
+        raise UsageError(
+            f"the finest motion level is {arch.block_level}: it must be from {MIN_BLOCK_LEVEL} to "
+            f"{MAX_BLOCK_LEVEL}"
+        )
+    if arch.num_trunk == 0 or arch.synthesis[arch.num_trunk - 1].out != arch.num_straight:
+        raise UsageError(
+            "with motion, the synthesis begins with 1x1 layers that make two channels more than "
+            "the picture has"
+        )
 
 
 def _check_temporal(arch: Architecture) -> None:
@@ -223,8 +284,8 @@ def _check_temporal(arch: Architecture) -> None:
 
 
 def _check_synthesis(arch: Architecture) -> None:
-    inputs = arch.num_inputs
     for index, layer in enumerate(arch.synthesis):
+        inputs = synthesis_inputs(arch, index)
         if layer.is_temporal:
             raise UsageError(f"synthesis layer {index + 1} is a temporal ({layer.kind}) layer")
         if layer.kind == "residual" and layer.out != inputs:
@@ -232,7 +293,6 @@ def _check_synthesis(arch: Architecture) -> None:
                 f"synthesis layer {index + 1} is residual: it gets {inputs} channels, "
                 f"so it cannot make {layer.out}"
             )
-        inputs = layer.out
 
 
 def _arm_specs(arch: Architecture) -> Iterator[ParamSpec]:
@@ -283,16 +343,14 @@ def _temporal_specs(arch: Architecture) -> Iterator[ParamSpec]:
 
 
 def _synthesis_specs(arch: Architecture) -> Iterator[ParamSpec]:
-    inputs = arch.num_inputs
     for i, layer in enumerate(arch.synthesis):
         group = "synth_in.weight" if i == 0 else "synth.weight"
-        shape = (layer.out, inputs, layer.kernel_space, layer.kernel_space)
+        shape = (layer.out, synthesis_inputs(arch, i), layer.kernel_space, layer.kernel_space)
         yield ParamSpec(f"synth.{i}.weight", shape, group)
         yield ParamSpec(f"synth.{i}.bias", (layer.out,), "synth.bias")
-        inputs = layer.out
-    shape = (arch.num_channels, arch.num_features, 1, 1)
+    shape = (arch.num_straight, arch.num_features, 1, 1)
     yield ParamSpec("synth.stab.weight", shape, "synth_in.weight")
-    yield ParamSpec("synth.stab.bias", (arch.num_channels,), "synth.bias")
+    yield ParamSpec("synth.stab.bias", (arch.num_straight,), "synth.bias")
 
 
 def param_specs(arch: Architecture) -> tuple[ParamSpec, ...]:

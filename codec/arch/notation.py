@@ -131,7 +131,7 @@ def parse_layer(text: str, *, num_out: int | None = None) -> Layer:
     """Parse one layer, for example `48-1-linear-relu` or `12-3x3-adaptive-relu@1/2,code=4`.
 
     Args:
-        text: the description; `X` as output count stands for `num_out`.
+        text: the description; `X` as output count stands for `num_out`, `X+2` for two more.
         num_out: what `X` means (picture channels, or the channels that come in).
 
     Raises:
@@ -148,8 +148,9 @@ def parse_layer(text: str, *, num_out: int | None = None) -> Layer:
         raise _fail(text, kind_token, f"the type is one of {', '.join(KINDS)}")
     if relu_token.text not in ("none", "relu"):
         raise _fail(text, relu_token, "the activation is none or relu")
-    if out_token.text == "X" and num_out is not None:
-        out = num_out
+    more = re.fullmatch(r"X(?:\+([0-9]{1,2}))?", out_token.text)
+    if more and num_out is not None:
+        out = num_out + int(more[1] or 0)
     else:
         out = _integer(text, out_token, low=1, high=MAX_OUT, what="the output count")
     time, space = _kernel(text, kernel_token, kind)

@@ -31,7 +31,8 @@ class Plan:
     `steps` are forward and backward passes over the whole segment, for a 768x512 picture or 21
     frames of 352x288; smaller ones get more (`training_steps`). `static`, `dynamic` and `hyper`
     are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in layers `X` is the number of
-    channels that come in (temporal) or of the picture (synthesis).
+    channels that come in (temporal) or of the picture (synthesis). `motion` has the levels of the
+    motion vectors.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class Plan:
     slow: str = ""
     dynamic: str = ""
     hyper: str = ""
+    motion: str = ""
     contexts: int = 14
     ifce_features: int = 6
     ifce_levels: str = "0-2"
@@ -218,22 +220,27 @@ def build_architecture(
 
 
 def _fit_grids(plan: Plan, *, num_frames: int, height: int, width: int) -> tuple[Grid, ...]:
-    grids = parse_grids(static=plan.static, slow=plan.slow, dynamic=plan.dynamic, hyper=plan.hyper)
-    coarsest = max(grid.level for grid in grids)
+    texts = {name: getattr(plan, name) for name in ("static", "slow", "dynamic", "hyper", "motion")}
+    grids = parse_grids(**texts)
+    coarsest = max(grid.level for grid in grids if not grid.motion)
     more = sum(height * width >= limit for limit in LARGE_PICTURES)
     grown = list(grids)
     for extra in range(1, more + 1):
-        grown += [replace(g, level=g.level + extra) for g in grids if g.level == coarsest]
+        grown += [
+            replace(g, level=g.level + extra) for g in grids if g.level == coarsest and not g.motion
+        ]
     # A level at which the whole picture is one latent is the last that can say anything.
     last = max(height - 1, width - 1).bit_length()
-    kept = [grid for grid in grown if grid.level <= last]
+    block = min((grid.level for grid in grids if grid.motion), default=0)
+    kept = [grid for grid in grown if grid.level <= (max(last, block) if grid.motion else last)]
     # Whatever changes in time still needs a grid that does.
     left = {grid.time_stride for grid in kept if not grid.hyper}
     kept += [Grid(last, s) for s in {g.time_stride for g in grown if not g.hyper} - left]
     static = {(grid.level, grid.hyper) for grid in kept if grid.time_stride == 0}
 
     def repeats_static(grid: Grid) -> bool:
-        return grid.time_stride >= num_frames and (grid.level, grid.hyper) in static
+        is_alike = (grid.level, grid.hyper) in static and not grid.motion
+        return is_alike and grid.time_stride >= num_frames
 
     return coding_order(grid for grid in kept if not repeats_static(grid))
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from codec.arch.grids import MAX_LEVEL, MAX_TIME_STRIDE_LOG2, Grid, coding_order
+from codec.arch.grids import (
+    MAX_LEVEL,
+    MAX_TIME_STRIDE_LOG2,
+    MOTION_COMPONENTS,
+    Grid,
+    coding_order,
+)
 from codec.arch.network import MAX_GRIDS, PRE_TAPS, Architecture
 from codec.arch.notation import (
     FLAG_KEYS,
@@ -83,10 +90,10 @@ def _runs(grids: Iterable[Grid]) -> Iterator[tuple[Grid, int]]:
     """(finest grid, number) of runs of grids with consecutive levels that are alike otherwise."""
     left = Counter(grids)
     while left:
-        start = min(left, key=lambda grid: (grid.time_stride, grid.hyper, grid.level))
+        start = min(left, key=lambda grid: (grid.time_stride, grid.hyper, grid.motion, grid.level))
         count = 0
         while count < _MAX_RUN:
-            grid = Grid(start.level + count, start.time_stride, start.hyper)
+            grid = replace(start, level=start.level + count)
             if grid not in left:
                 break
             left -= Counter([grid])
@@ -100,7 +107,7 @@ def _write_grids(writer: FieldWriter, grids: tuple[Grid, ...]) -> None:
     for grid, count in runs:
         if grid.time_stride not in _STRIDES or not 0 <= grid.level <= MAX_LEVEL:
             raise UsageError(f"{grid}: strides are powers of two, levels from 0 to {MAX_LEVEL}")
-        writer.u8(int(grid.hyper) | _STRIDES.index(grid.time_stride) << 1)
+        writer.u8(int(grid.hyper) | _STRIDES.index(grid.time_stride) << 1 | grid.motion << 4)
         writer.u8(grid.level | count - 1 << 4)
 
 
@@ -109,10 +116,11 @@ def _read_grids(cursor: Cursor, max_grids: int) -> tuple[Grid, ...]:
     for _ in range(cursor.u8("number of grid runs")):
         kind, levels = cursor.u8("kind of grids"), cursor.u8("levels of grids")
         first, count = levels & 15, (levels >> 4) + 1
-        if kind >= 2 * len(_STRIDES) or first + count - 1 > MAX_LEVEL:
+        motion = kind >> 4
+        if motion > MOTION_COMPONENTS or first + count - 1 > MAX_LEVEL:
             raise cursor.error("no such grids")
-        stride, hyper = _STRIDES[kind >> 1], bool(kind & 1)
-        grids += (Grid(first + i, stride, hyper) for i in range(count))
+        stride, hyper = _STRIDES[kind >> 1 & 7], bool(kind & 1)
+        grids += (Grid(first + i, stride, hyper, motion) for i in range(count))
         if len(grids) > max_grids:
             raise LimitError(f"a network has more than the {max_grids} grids that are allowed")
     return coding_order(grids)
