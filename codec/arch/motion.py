@@ -13,6 +13,9 @@ VECTOR_FRAC = 4  # vectors in 1/16 luma sample
 LATENT_VECTOR_FRAC = 2  # a motion latent of 1 is a quarter of a luma sample
 RATIO_FRAC = 8
 
+# The entropy model of motion grids: causal neighbours (the first of CONTEXT_ORDER), hidden layers.
+MOTION_CONTEXTS, MOTION_LAYERS = 6, 1
+
 INTERPOLATION_FRAC = 7
 INTERPOLATION_TAPS = 8
 # Row p interpolates at p/16 behind the sample of tap 3: sinc(x) cos(pi x / 8), sum 2^7; what

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codec.arch.grids import Grid, coding_order
-from codec.arch.motion import MAX_BLOCK_LEVEL, MIN_BLOCK_LEVEL
+from codec.arch.motion import (
+    MAX_BLOCK_LEVEL,
+    MIN_BLOCK_LEVEL,
+    MOTION_CONTEXTS,
+    MOTION_LAYERS,
+)
 from codec.arch.notation import Layer
 from codec.arch.numerics import MIN_FEATURE_EXPONENT
 from codec.errors import UsageError
@@ -117,6 +122,11 @@ class Architecture:
     def has_motion(self) -> bool:
         """Whether frames are predicted from others."""
         return any(grid.motion for grid in self.grids)
+
+    @property
+    def num_motion_grids(self) -> int:
+        """Grids of motion vectors, which come first."""
+        return sum(grid.motion > 0 for grid in self.grids)
 
     @property
     def block_level(self) -> int:
@@ -295,15 +305,14 @@ def _check_synthesis(arch: Architecture) -> None:
             )
 
 
-def _arm_specs(arch: Architecture) -> Iterator[ParamSpec]:
-    width = arch.arm_width
-    for i in range(arch.arm_layers):
-        yield ParamSpec(f"arm.{i}.weight", (width, width), "arm.weight")
-        yield ParamSpec(f"arm.{i}.bias", (width,), "arm.bias")
-    yield ParamSpec("arm.out.weight", (2, width), "arm.weight")
-    yield ParamSpec("arm.out.bias", (2,), "arm.bias")
-    if arch.arm_layers:
-        yield ParamSpec("arm.stab.weight", (2, width), "arm.weight")
+def _arm_specs(name: str, width: int, num_layers: int) -> Iterator[ParamSpec]:
+    for i in range(num_layers):
+        yield ParamSpec(f"{name}.{i}.weight", (width, width), "arm.weight")
+        yield ParamSpec(f"{name}.{i}.bias", (width,), "arm.bias")
+    yield ParamSpec(f"{name}.out.weight", (2, width), "arm.weight")
+    yield ParamSpec(f"{name}.out.bias", (2,), "arm.bias")
+    if num_layers:
+        yield ParamSpec(f"{name}.stab.weight", (2, width), "arm.weight")
 
 
 def _ifce_specs(arch: Architecture) -> Iterator[ParamSpec]:
@@ -356,7 +365,8 @@ def _synthesis_specs(arch: Architecture) -> Iterator[ParamSpec]:
 def param_specs(arch: Architecture) -> tuple[ParamSpec, ...]:
     """All parameters of the networks, in the order of the stream."""
     return (
-        *_arm_specs(arch),
+        *(_arm_specs("motion_arm", MOTION_CONTEXTS, MOTION_LAYERS) if arch.has_motion else ()),
+        *_arm_specs("arm", arch.arm_width, arch.arm_layers),
         *_ifce_specs(arch),
         *_up_specs(arch),
         *_temporal_specs(arch),

@@ -61,12 +61,15 @@ class Recipe:
     """How a model is trained.
 
     `candidates` networks are started and share `candidate_share` of the steps, the best one goes
-    on; the last `tail_share` runs with rounded latents. Learning rates are those of SOAP
-    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded).
+    on; with motion, `growth_share` of the steps go to few frames at first instead. The last
+    `tail_share` runs with rounded latents. Learning rates are those of SOAP
+    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded, those of
+    motion by `motion_gain`).
     """
 
     candidates: int = 3
     candidate_share: float = 0.1
+    growth_share: float = 0.25
     tail_share: float = 0.05
     network_lr: float = 0.02
     latent_lr: float = 0.01
@@ -74,12 +77,13 @@ class Recipe:
     final_lr: float = 1e-5
     latent_betas: tuple[float, float] = (0.8, 0.95)
     gain: float = 16.0
+    motion_gain: float = 4.0
     temperature: tuple[float, float] = (0.35, 0.08)
     noise: tuple[float, float] = (0.22, 0.15)
 
     def __post_init__(self) -> None:
         limits = (
-            ("gain is above 0", self.gain > 0),
+            ("gain and motion_gain are above 0", min(self.gain, self.motion_gain) > 0),
             ("temperature is above 0", min(self.temperature) > 0),
             ("candidate_share and tail_share are less than 1 together",
              self.candidate_share + self.tail_share < 1),

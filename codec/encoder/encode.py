@@ -246,7 +246,8 @@ class _Encode:
         if len(frames) == 1 and self._tries_lean:
             plans.append(preset.lean)
         how = {"rd_lambda": self.options.effective_lambda, "seed": self.options.seed}
-        tasks = [make_task(frames, info, preset, p, **how, device=self.device) for p in plans]
+        how |= {"device": self.device, "threads": self.threads}
+        tasks = [make_task(frames, info, preset, plan, **how) for plan in plans]
         if len(tasks) == 1:
             return tasks[0]
         if self.checkpoint.choice is None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from codec.analysis.motion_search import search_motion
 from codec.arch import numerics_for_depth
 from codec.arch.presets import (
     CLIP_REFERENCE_PIXELS,
@@ -46,6 +47,7 @@ def make_task(
     rd_lambda: float,
     seed: int,
     device: torch.device,
+    threads: int,
 ) -> Task:
     """What is fitted to the frames of a segment, with networks as a plan of the preset says."""
     size = {"height": info.height, "width": info.width}
@@ -66,7 +68,9 @@ def make_task(
         seed=seed,
         device=device,
     )
-    return replace(task, noise=noise_tensor(task)) if arch.common_randomness else task
+    if arch.common_randomness:
+        task = replace(task, noise=noise_tensor(task))
+    return replace(task, motion=found_motion(task, threads=threads)) if arch.has_motion else task
 
 
 def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
@@ -78,6 +82,16 @@ def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
     num_pixels *= num_frames
     reference = CLIP_REFERENCE_PIXELS
     return training_steps(preset.clip.steps, num_pixels, reference_pixels=reference)
+
+
+def found_motion(task: Task, *, threads: int) -> list[torch.Tensor]:
+    """What the motion grids start from: vectors found in the source, (T, h, w) for each grid."""
+    colour = task.frames[0].planes[: 1 if task.format.layout != "rgb" else 3]
+    luma = np.stack(
+        [np.mean([frame.planes[i] for i in range(len(colour))], axis=0) for frame in task.frames]
+    )
+    found = search_motion((luma / task.format.peak).astype(np.float32), task.arch, threads=threads)
+    return [torch.from_numpy(grid).to(task.device, torch.float32) for grid in found]
 
 
 def noise_tensor(task: Task) -> torch.Tensor:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, vmap
 
-from codec.arch import Architecture, ParamSpec
+from codec.arch import Architecture, ParamSpec, synthesis_inputs
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.stack import Features
 from codec.freeze.measure import Meter
 from codec.layers import Synthesis
 from codec.layers.arm import Arm, laplace_bits
+from codec.layers.synthesis import SynthesisConv2d
 from codec.media.metrics import plane_weights
 from codec.model.entropy import EntropyModel
 
@@ -28,6 +29,10 @@ NUM_LATENTS = 1 << 13
 NUM_PIXELS = 1 << 11
 BATCH = 1 << 10
 SEED = 1
+# What errors of blend and gain weigh beside those of samples: the square of how far apart two
+# predictions are, or what they have in common with the picture.
+BLEND_WEIGHT = 0.01
+UNPREDICTED = 0.5  # the prediction where there is no reference
 
 
 def entropy_curvature(
@@ -72,7 +77,7 @@ def synthesis_curvature(
     """Second derivatives of the distortion: float64 (P, P).
 
     From NUM_PIXELS pixels of all frames. Chroma counts as if it were not subsampled, and hidden
-    colour as if it were seen.
+    colour as if it were seen. With motion, every frame counts as if it had no reference.
 
     Args:
         meter: has the pictures.
@@ -82,13 +87,13 @@ def synthesis_curvature(
         specs: parameters of the synthesis, in the order of the matrix.
     """
     arch = meter.arch
-    model = Synthesis(
-        arch.num_inputs, arch.synthesis, flag_common_randomness=arch.common_randomness
-    ).requires_grad_(False)
-    tensors = _synthesis_tensors(model)
+    model = _Unpredicted(arch).requires_grad_(False)
+    tensors = model.tensors()
     _load(tensors, arrays)
     names, reach = _names(model, tensors), _reach(arch)
-    roots = torch.tensor([2 * w / NUM_PIXELS for w in plane_weights(meter.target.format)]).sqrt()
+    weights = [*plane_weights(meter.target.format)]
+    weights += [BLEND_WEIGHT] * (arch.num_straight - arch.num_channels)
+    roots = torch.tensor([2 * w / NUM_PIXELS for w in weights]).sqrt()
 
     def pixel(parameters: dict[str, Tensor], patch: Tensor) -> Tensor:
         return functional_call(model, parameters, (patch[None],))[0, :, reach, reach] * roots
@@ -99,6 +104,47 @@ def synthesis_curvature(
         _rows(slopes(parameters, batch), names, specs)
         for batch in _patches(meter, program, features).split(BATCH)
     )
+
+
+class _Unpredicted(torch.nn.Module):
+    """The synthesis of a frame without references; blend and gain are outputs too."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        trunk, self.filtered = arch.synthesis[: arch.num_trunk], arch.num_channels
+        self.trunk = Synthesis(
+            arch.num_inputs, trunk, flag_common_randomness=arch.common_randomness
+        )
+        self.filters = torch.nn.Sequential(
+            *(
+                SynthesisConv2d(
+                    synthesis_inputs(arch, arch.num_trunk + i),
+                    layer.out,
+                    layer.kernel_space,
+                    kind=layer.kind,
+                )
+                for i, layer in enumerate(arch.synthesis[arch.num_trunk :])
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, num_straight, H, W)."""
+        made = self.trunk(x)
+        if made.shape[1] == self.filtered:
+            return made
+        picture = self.filters(made[:, : self.filtered] + UNPREDICTED)
+        return torch.cat([picture, made[:, self.filtered :]], dim=1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters by their names in the stream."""
+        layers = enumerate([*self.trunk.main_branch[::2], *self.filters])
+        modules = {f"synth.{i}": conv for i, conv in layers}
+        modules["synth.stab"] = self.trunk.stabiliser_branch
+        return {
+            f"{name}.{kind}": getattr(module, kind)
+            for name, module in modules.items()
+            for kind in ("weight", "bias")
+        }
 
 
 def _load(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> None:
@@ -152,15 +198,6 @@ def _influence(arm: Arm, contexts: Tensor, values: Tensor) -> np.ndarray:
     slopes = torch.autograd.grad(laplace_bits(values, *outputs).sum(), outputs)
     squares = sum(slope.square() for slope in slopes) * (1 + contexts.square().sum(0))
     return squares.double().sqrt().numpy()
-
-
-def _synthesis_tensors(model: Synthesis) -> dict[str, Tensor]:
-    """Parameters of a synthesis by their names in the stream."""
-    modules = {f"synth.{i}": conv for i, conv in enumerate(model.main_branch[::2])}
-    modules["synth.stab"] = model.stabiliser_branch
-    return {
-        f"{n}.{kind}": getattr(m, kind) for n, m in modules.items() for kind in ("weight", "bias")
-    }
 
 
 def _reach(arch: Architecture) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.arch import Architecture, grid_shape, ifce_sources, slice_of
+from codec.arch.motion import MOTION_CONTEXTS, MOTION_LAYERS
 from codec.layers.arm import Arm, Ifce, gather_contexts, laplace_bits, upsample_nearest
 
 
@@ -18,6 +19,7 @@ class EntropyModel(nn.Module):
         super().__init__()
         self.arch, self.num_frames, self.size = arch, num_frames, (height, width)
         self.arm = Arm(arch.arm_width, arch.arm_layers)
+        self.motion_arm = Arm(MOTION_CONTEXTS, MOTION_LAYERS) if arch.has_motion else None
         self.ifce = nn.ModuleDict(
             {
                 str(i): Ifce(len(sources), arch.ifce_features)
@@ -41,8 +43,10 @@ class EntropyModel(nn.Module):
         return torch.cat(planes, dim=1)
 
     def contexts(self, index: int, latents: Sequence[Tensor]) -> Tensor:
-        """(width, S * h * w) inputs of the ARM for grid `index`; latents are (S, h, w) each."""
+        """(width, S * h * w) inputs of the ARM of grid `index`; latents are (S, h, w) each."""
         arch, latent = self.arch, latents[index]
+        if arch.grids[index].motion:
+            return gather_contexts(latent, MOTION_CONTEXTS).view(MOTION_CONTEXTS, -1)
         spatial = gather_contexts(latent, arch.num_contexts).view(arch.num_contexts, -1)
         if not arch.ifce_features:
             return spatial
@@ -56,14 +60,24 @@ class EntropyModel(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
-        columns = torch.cat([self.contexts(i, latents) for i in range(len(latents))], dim=1)
-        mu, log_scale = self.arm(columns)
-        values = torch.cat([latent.reshape(-1) for latent in latents])
-        return laplace_bits(values, mu, log_scale).sum()
+        parts = (range(self.arch.num_motion_grids), range(self.arch.num_motion_grids, len(latents)))
+        arms = (self.motion_arm, self.arm)
+        return sum(
+            self._bits(arm, part, latents) for arm, part in zip(arms, parts, strict=True) if part
+        )
+
+    def _bits(self, arm: Arm, part: range, latents: Sequence[Tensor]) -> Tensor:
+        """Bits of some grids that share an ARM."""
+        columns = torch.cat([self.contexts(i, latents) for i in part], dim=1)
+        values = torch.cat([latents[i].reshape(-1) for i in part])
+        return laplace_bits(values, *arm(columns)).sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters by their names in the stream."""
         named = {f"arm.{name}": tensor for name, tensor in self.arm.tensors().items()}
+        if self.motion_arm is not None:
+            tensors = self.motion_arm.tensors().items()
+            named |= {f"motion_arm.{name}": tensor for name, tensor in tensors}
         for index, ifce in self.ifce.items():
             named[f"ifce.{index}.weight"], named[f"ifce.{index}.bias"] = ifce.weight, ifce.bias
         return named

@@ -15,6 +15,7 @@ from codec.layers import TemporalAdaptive, TemporalCK
 from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
 from codec.layers.kernels.filters import apply_ck
+from codec.layers.kernels.motion import predict as fused_predict
 from codec.layers.kernels.pyramid import descend
 from codec.layers.kernels.rate import latent_bits
 from codec.layers.kernels.rate_layout import make_layout
@@ -32,11 +33,21 @@ class FusedEntropyModel(EntropyModel):
     def __init__(self, arch: Architecture, *, num_frames: int, height: int, width: int) -> None:
         shape = {"num_frames": num_frames, "height": height, "width": width}
         super().__init__(arch, **shape)
-        self.layout = make_layout(arch, **shape)
+        first = arch.num_motion_grids
+        self.parts = [range(first), range(first, len(arch.grids))][not first :]
+        self.layouts = [make_layout(arch, part, **shape) for part in self.parts]
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
-        return latent_bits(self.layout, latents, self.tensors())
+        tensors = self.tensors()
+        motion = {n.removeprefix("motion_"): t for n, t in tensors.items() if n[0] == "m"}
+        others = {n: t for n, t in tensors.items() if n[0] != "m"}
+        return sum(
+            latent_bits(layout, latents[part.start : part.stop], own)
+            for layout, part, own in zip(
+                self.layouts, self.parts, [motion, others][-len(self.parts) :], strict=True
+            )
+        )
 
 
 class FusedPictureModel(PictureModel):
@@ -62,12 +73,17 @@ class FusedPictureModel(PictureModel):
         Unless a temporal layer works at full resolution, features stay at half of it: the first
         layers of the synthesis double them row by row.
         """
+        made = self._synthesise_stack(self._stack(latents, noise))
+        return self._compose(made, latents) if self.arch.has_motion else made
+
+    def _stack(self, latents: Sequence[Tensor], noise: Tensor | None) -> _Stack:
+        """What enters the synthesis."""
         stack = _Stack(self.num_frames, (self.height, self.width))
         if self._needs_whole_features():
             features = self.features(latents)
             whole = features if noise is None else torch.cat([features, noise], dim=1)
             stack.add_plain(whole, 1)
-            return self._synthesise_stack(stack)
+            return stack
         blocks = self._blocks_at(1, latents)
         joining = {g.time_stride for g in self.arch.latent_grids if g.level == 0}
         for stride in block_order({*blocks, *joining}):
@@ -78,7 +94,17 @@ class FusedPictureModel(PictureModel):
                 stack.add_plain(self._descend(None, levels, own), stride)
         if noise is not None:
             stack.add_plain(noise, 1)
-        return self._synthesise_stack(stack)
+        return stack
+
+    def _predict(self, *args: Tensor | list[int], block_level: int) -> Tensor:
+        return fused_predict(*args, block_level=block_level)
+
+    def _filter(self, composed: Tensor) -> Tensor:
+        limits = self._limits()[self.arch.num_trunk :]
+        frames = [0] * len(composed)
+        for conv, own in zip(self.filters, limits, strict=True):
+            composed = convolve(composed, _weights(conv), conv.bias, frames, limits=own)
+        return composed
 
     def _needs_whole_features(self) -> bool:
         arch = self.arch
@@ -86,9 +112,7 @@ class FusedPictureModel(PictureModel):
         return arch.max_level == 0 or is_temporal or arch.synthesis[0].kernel_space > 1
 
     def _synthesise_stack(self, stack: _Stack) -> Tensor:
-        limit = self.numerics.synth_limit
-        convs = list(self.synthesis.main_branch)[::2]
-        limits = [(0.0 if layer.relu else -limit, limit) for layer in self.arch.synthesis]
+        convs, limits = list(self.synthesis.main_branch)[::2], self._limits()
         count = next((i for i, conv in enumerate(convs) if conv.kernel_size > 1), len(convs))
         layers = [
             Dense(conv.weight[:, :, 0, 0], conv.bias, conv.kind == "residual", *limits[i])
@@ -109,7 +133,7 @@ class FusedPictureModel(PictureModel):
         if count == len(convs):
             return y + straight
         frames = [0] * self.num_frames
-        *inner, last = zip(convs[count:], limits[count:], strict=True)
+        *inner, last = zip(convs[count:], limits[count:], strict=False)
         for conv, own in inner:
             y = convolve(y, _weights(conv), conv.bias, frames, limits=own)
         conv, own = last

@@ -10,18 +10,26 @@ from torch import Tensor, nn
 
 from codec.arch import (
     Architecture,
+    Inter,
     Layer,
     Numerics,
     grid_shape,
+    motion_grids,
     pre_levels,
+    prediction_levels,
+    synthesis_inputs,
     temporal_at,
     temporal_inputs,
     up_stages,
 )
+from codec.arch.network import NUM_WEIGHTS
 from codec.layers import Synthesis, TemporalAdaptive, TemporalCK, TemporalConv
+from codec.layers.motion import motion_vectors, predict, split_vectors
+from codec.layers.synthesis import SynthesisConv2d
 from codec.layers.upsampling import Level, Upsampling
 
 Blocks = dict[int, Tensor]
+Prediction = tuple[tuple[Inter, ...], ...]
 
 
 def build_temporal(layer: Layer, inputs: int, num_frames: int) -> nn.Module:
@@ -82,10 +90,18 @@ class PictureModel(nn.Module):
     """
 
     def __init__(
-        self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int
+        self,
+        arch: Architecture,
+        *,
+        numerics: Numerics,
+        num_frames: int,
+        height: int,
+        width: int,
+        prediction: Prediction = (),
     ) -> None:
         super().__init__()
         self.arch, self.numerics = arch, numerics
+        self.prediction = prediction or prediction_levels(num_frames)
         self.num_frames, self.height, self.width = num_frames, height, width
         self.upsampling = Upsampling(
             up_taps=arch.up_taps,
@@ -97,9 +113,19 @@ class PictureModel(nn.Module):
             build_temporal(layer, temporal_inputs(arch, i), num_frames)
             for i, layer in enumerate(arch.temporal)
         )
+        trunk, filters = arch.synthesis[: arch.num_trunk], arch.synthesis[arch.num_trunk :]
         self.synthesis = Synthesis(
-            arch.num_inputs, arch.synthesis, flag_common_randomness=arch.common_randomness
+            arch.num_inputs, trunk, flag_common_randomness=arch.common_randomness
         ).to(memory_format=torch.channels_last)
+        self.filters = nn.ModuleList(
+            SynthesisConv2d(
+                synthesis_inputs(arch, arch.num_trunk + i),
+                layer.out,
+                layer.kernel_space,
+                kind=layer.kind,
+            )
+            for i, layer in enumerate(filters)
+        )
 
     def features(self, latents: Sequence[Tensor]) -> Tensor:
         """(S, h, w) latents of every grid -> (T, C, H, W) features, before the noise planes."""
@@ -147,22 +173,71 @@ class PictureModel(nn.Module):
         return self.temporal[index](x)
 
     def synthesise(self, features: Tensor) -> Tensor:
-        """(T, inputs, H, W) features (and noise planes) -> (T, channels, H, W), about [0, 1]."""
-        limit = self.numerics.synth_limit
+        """(T, inputs, H, W) features (and noise planes) -> (T, num_straight, H, W)."""
         features = features.contiguous(memory_format=torch.channels_last)
         y = features
-        modules = list(self.synthesis.main_branch)
-        for layer, conv in zip(self.arch.synthesis, modules[::2], strict=True):
-            y = F.hardtanh(conv(y), 0.0 if layer.relu else -limit, limit)
+        for conv, limits in zip(self.synthesis.main_branch[::2], self._limits(), strict=False):
+            y = F.hardtanh(conv(y), *limits)
         stabiliser = self.synthesis.stabiliser_branch
         return y + stabiliser(features[:, : self.synthesis.stabiliser_ft])
+
+    def _limits(self) -> list[tuple[float, float]]:
+        """What each layer of the synthesis is held to."""
+        limit = self.numerics.synth_limit
+        return [(0.0 if layer.relu else -limit, limit) for layer in self.arch.synthesis]
+
+    def _compose(self, trunk: Tensor, latents: Sequence[Tensor]) -> Tensor:
+        """Pictures (T, C, H, W) from what the trunk made, each predicted from earlier ones."""
+        vectors = self._vectors(latents)
+        frames = sorted(inter.frame for level in self.prediction for inter in level)
+        place = {frame: t for t, frame in enumerate(frames)} | {-1: -1}
+        pictures = [trunk[0]] * self.num_frames
+        for level in self.prediction:
+            own = [place[inter.frame] for inter in level]
+            used = sorted({place[f] for inter in level for f in inter[1:]} - {-1})
+            number = {t: i for i, t in enumerate(used)} | {-1: -1}
+            references = [pictures[t].clamp(0, 1) for t in used]
+            composed = self._predict(
+                trunk[own],
+                torch.stack(references) if used else trunk[:0, :-NUM_WEIGHTS],
+                [number[place[inter.past]] for inter in level],
+                [number[place[inter.future]] for inter in level],
+                *split_vectors(vectors[own], [inter.ratio_q8 for inter in level]),
+                block_level=self.arch.block_level,
+            )
+            for t, picture in zip(own, self._filter(composed), strict=True):
+                pictures[t] = picture
+        return torch.stack(pictures)
+
+    def _vectors(self, latents: Sequence[Tensor]) -> Tensor:
+        arch = self.arch
+        return motion_vectors(
+            [
+                [(arch.grids[i].level, latents[i]) for i in own]
+                for own in motion_grids(arch.grids).values()
+            ],
+            num_frames=self.num_frames,
+            height=self.height,
+            width=self.width,
+            block_level=arch.block_level,
+        )
+
+    def _predict(self, *args: Tensor | list[int], block_level: int) -> Tensor:
+        return predict(*args, block_level=block_level)
+
+    def _filter(self, composed: Tensor) -> Tensor:
+        limits = self._limits()[self.arch.num_trunk :]
+        for conv, own in zip(self.filters, limits, strict=True):
+            composed = F.hardtanh(conv(composed), *own)
+        return composed
 
     def forward(self, latents: Sequence[Tensor], noise: Tensor | None = None) -> Tensor:
         """Latents (and (T, C, H, W) noise planes) -> (T, channels, H, W) samples on [0, 1]."""
         features = self.features(latents)
         if noise is not None:
             features = torch.cat([features, noise], dim=1)
-        return self.synthesise(features)
+        made = self.synthesise(features)
+        return self._compose(made, latents) if self.arch.has_motion else made
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and segment codes by their names in the stream."""
@@ -171,8 +246,7 @@ class PictureModel(nn.Module):
             for name, tensor in block.tensors().items():
                 if tensor.numel():
                     named[f"temporal.{index}.{name}"] = tensor
-        modules = list(self.synthesis.main_branch)
-        for index, conv in enumerate(modules[::2]):
+        for index, conv in enumerate([*self.synthesis.main_branch[::2], *self.filters]):
             named[f"synth.{index}.weight"], named[f"synth.{index}.bias"] = conv.weight, conv.bias
         stabiliser = self.synthesis.stabiliser_branch
         named["synth.stab.weight"], named["synth.stab.bias"] = stabiliser.weight, stabiliser.bias

@@ -9,24 +9,34 @@ from torch import Tensor, nn
 
 from codec.arch import Architecture, Numerics
 from codec.model.entropy import EntropyModel
-from codec.model.picture import PictureModel, latent_shapes
+from codec.model.picture import PictureModel, Prediction, latent_shapes
 
 
 class SegmentModel(nn.Module):
-    """Networks of one segment of `num_frames` frames of `height` x `width` samples."""
+    """Networks of one segment of `num_frames` frames of `height` x `width` samples.
+
+    `prediction` says what is predicted from what if the frames are not a whole segment.
+    """
 
     entropy_model = EntropyModel
     picture_model = PictureModel
 
     def __init__(
-        self, arch: Architecture, *, numerics: Numerics, num_frames: int, height: int, width: int
+        self,
+        arch: Architecture,
+        *,
+        numerics: Numerics,
+        num_frames: int,
+        height: int,
+        width: int,
+        prediction: Prediction = (),
     ) -> None:
         super().__init__()
         self.arch = arch
         shape = {"num_frames": num_frames, "height": height, "width": width}
         self.shapes = latent_shapes(arch, **shape)
         self.entropy = self.entropy_model(arch, **shape)
-        self.picture = self.picture_model(arch, numerics=numerics, **shape)
+        self.picture = self.picture_model(arch, numerics=numerics, prediction=prediction, **shape)
 
     def zero_latents(self, device: torch.device) -> list[nn.Parameter]:
         """Latents before training: zeros, (S, h, w) for each grid in coding order."""

@@ -71,6 +71,10 @@ class Optimizers:
             state |= {f"latents/{n}": t for n, t in _state_of(self.latent_optimizer).items()}
         return state
 
+    def load_networks(self, other: Optimizers) -> None:
+        """Go on with what another one knows of networks of the same shapes."""
+        self.network_optimizer.load(other.network_optimizer.state())
+
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on with what `state` gave, for the same parameters."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "latents": {}}

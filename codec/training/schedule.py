@@ -23,8 +23,14 @@ class Phases:
         return self.num_candidates * self.candidate_steps + self.main_steps + self.tail_steps
 
 
-def plan_steps(recipe: Recipe, steps: int) -> Phases:
-    """Split `steps` (at least 1) into phases; short trainings have a single candidate."""
+def plan_steps(recipe: Recipe, steps: int, *, grows: bool = False) -> Phases:
+    """Split `steps` (at least 1) into phases; short trainings have a single candidate.
+
+    A segment that grows has one, with the steps of all its stages.
+    """
+    if grows:
+        growth, tail = int(steps * recipe.growth_share), int(steps * recipe.tail_share)
+        return Phases(1, growth, steps - growth - tail, tail)
     candidates = max(1, recipe.candidates)
     each = int(steps * recipe.candidate_share) // candidates
     if candidates == 1 or each < 4:

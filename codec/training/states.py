@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from codec.arch import Architecture, Numerics
+from codec.arch import Architecture, Inter, Numerics
 from codec.arch.presets import Recipe
 from codec.media.frames import Frame, PixelFormat
 from codec.model.segment import SegmentModel
@@ -62,6 +62,8 @@ class Task:
     seed: int
     device: torch.device
     noise: Tensor | None = None  # planes of common randomness, (T, C, H, W)
+    motion: Sequence[Tensor] = ()  # what motion grids start from, (T, h, w) each in coding order
+    prediction: tuple[tuple[Inter, ...], ...] = ()  # if the frames are not a whole segment
 
     @property
     def num_pixels(self) -> int:

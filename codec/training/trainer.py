@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from codec.errors import InputError
 from codec.layers.quantizers import hard_round
 from codec.training.backend import Backend, backend_for
 from codec.training.control import Goal, steer
+from codec.training.growth import carry_over, plan_stages
 from codec.training.loss import error_planes
 from codec.training.optimizers import Optimizers
 from codec.training.schedule import Phases, cosine, linear, plan_steps, warmup_noise
@@ -63,14 +65,16 @@ class Trainer:
         Raises:
             InputError: a snapshot that this version did not make.
         """
-        phases = plan_steps(self.task.recipe, steps)
+        phases = plan_steps(self.task.recipe, steps, grows=self.grows)
         self.total = phases.total
-        if snapshot is None:
-            main = MainPhase(self, self._best_candidate(phases), phases.main_steps)
-        else:
-            main = MainPhase(self, self.new_candidate(0), phases.main_steps)
+        if snapshot is not None:
+            main = MainPhase(self, self.new_candidate(0), phases.main_steps, self._ends(phases))
             self.step = phases.num_candidates * phases.candidate_steps
             _load(main, snapshot)
+        elif self.grows:
+            main = self._grown(phases)
+        else:
+            main = MainPhase(self, self._best_candidate(phases), phases.main_steps)
         self.main = main
         main.run(on_snapshot)
         self._tail(main.state, phases.tail_steps)
@@ -96,7 +100,7 @@ class Trainer:
     def measure_step(self, count: int = 3) -> float:
         """Seconds of one training step: the median of `count` after two, on a throwaway model."""
         state, seconds = self.new_candidate(0), []
-        parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
+        parameters = self.parameters_of(state)
         optimizers = self.optimizers(
             state, parameters, self.task.recipe.latent_betas, precondition_every=10
         )
@@ -112,7 +116,10 @@ class Trainer:
         return sorted(seconds[2:])[count // 2]
 
     def new_candidate(self, number: int) -> Trained:
-        """A model with random networks and zero latents; `number` makes the seeds differ."""
+        """A model with random networks, zero latents, and the motion that was found beforehand.
+
+        `number` makes the seeds differ.
+        """
         task = self.task
         torch.manual_seed(task.seed * 1000 + number)
         model = self.backend.segment_model(
@@ -121,22 +128,76 @@ class Trainer:
             num_frames=len(task.frames),
             height=task.height,
             width=task.width,
+            prediction=task.prediction,
         ).to(task.device)
-        return Trained(model, model.zero_latents(task.device), Cost.unknown())
+        latents = model.zero_latents(task.device)
+        # Motion grids come first in coding order.
+        for latent, start in zip(latents, task.motion, strict=False):
+            latent.data.copy_(start)
+        return Trained(model, latents, Cost.unknown())
+
+    @property
+    def grows(self) -> bool:
+        """Whether some frames are trained before the others are."""
+        task = self.task
+        return task.arch.has_motion and len(task.frames) > 1 and not task.prediction
+
+    def _ends(self, phases: Phases) -> tuple[float, float]:
+        """Where the main phase is in its schedules, which begin with the growth if there is one."""
+        growth = phases.candidate_steps if self.grows else 0
+        return growth / (growth + phases.main_steps), 1.0
+
+    def _grown(self, phases: Phases) -> MainPhase:
+        """All frames at the start of the main phase, after few frames and then more were trained.
+
+        The schedules of the main phase begin here, and go on with what SOAP knows.
+        """
+        steps, (share, _) = phases.candidate_steps, self._ends(phases)
+        stages, phase, numbers = plan_stages(self.task, steps), None, []
+        for k, stage in enumerate(stages):
+            ends = (share * k / len(stages), share * (k + 1) / len(stages))
+            trainer = Trainer(stage.task, lambda *_: None, backend=self.backend)
+            phase = trainer.next_phase(phase, numbers, stage.numbers, stage.steps, ends)
+            numbers = stage.numbers
+            for _ in range(stage.steps):
+                phase.update()
+            trainer.keep(phase.state, phase.parameters)
+            while self.step < steps * (k + 1) // len(stages):
+                self.tick()
+        everything = list(range(len(self.task.frames)))
+        return self.next_phase(phase, numbers, everything, phases.main_steps, (share, 1.0))
+
+    def next_phase(
+        self,
+        before: MainPhase | None,
+        numbers: list[int],
+        others: list[int],
+        steps: int,
+        ends: tuple[float, float],
+    ) -> MainPhase:
+        """A phase with the frames `others`, that goes on from one with the frames `numbers`."""
+        state = self.new_candidate(0)
+        if before is not None:
+            carry_over(before.state, numbers, state, others)
+        phase = MainPhase(self, state, steps, ends)
+        if before is not None:
+            phase.optimizers.load_networks(before.optimizers)
+        return phase
 
     def _best_candidate(self, phases: Phases) -> Trained:
         best: Trained | None = None
         for number in range(phases.num_candidates):
             state = self.new_candidate(number)
             if phases.candidate_steps:
-                self._warm_up(state, phases.candidate_steps)
+                self.warm_up(state, phases.candidate_steps)
             if best is None or state.cost.j < best.cost.j:
                 best = state
         return best
 
-    def _warm_up(self, state: Trained, steps: int) -> None:
+    def warm_up(self, state: Trained, steps: int) -> None:
+        """Steps at full rates with the noise of the beginning; measures what they give."""
         recipe, noise = self.task.recipe, warmup_noise(self.rd_lambda)
-        parameters = [nn.Parameter(latent.detach()) for latent in state.latents]
+        parameters = self.parameters_of(state)
         optimizers = self.optimizers(state, parameters, WARMUP_BETAS, precondition_every=1)
         for _ in range(steps):
             loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, noise)
@@ -180,17 +241,31 @@ class Trainer:
             precondition_every=precondition_every,
         )
 
+    def parameters_of(self, state: Trained) -> list[nn.Parameter]:
+        """What the optimizer of latents changes: latents in units of their gain."""
+        pairs = zip(state.latents, self.gains, strict=True)
+        return [nn.Parameter(latent.detach() / gain) for latent, gain in pairs]
+
+    @property
+    def gains(self) -> list[float]:
+        """Bins that a parameter of 1 stands for, of each grid."""
+        recipe = self.task.recipe
+        return [recipe.motion_gain if g.motion else recipe.gain for g in self.task.arch.grids]
+
     def loss(
         self, model: nn.Module, parameters: Sequence[Tensor], temperature: float, noise: float
     ) -> Tensor:
         """J with noisy, softly rounded latents."""
-        latents = self.backend.noisy_rounding(
-            parameters,
-            gain=self.task.recipe.gain,
-            noise_std=noise,
-            temperature=temperature,
-            generator=self.generator,
-        )
+        latents: list[Tensor] = []
+        # Grids with the same gain are neighbours.
+        for gain, own in groupby(zip(self.gains, parameters, strict=True), lambda pair: pair[0]):
+            latents += self.backend.noisy_rounding(
+                [parameter for _, parameter in own],
+                gain=gain,
+                noise_std=noise,
+                temperature=temperature,
+                generator=self.generator,
+            )
         return self._rounded_loss(model, latents)
 
     def _rounded_loss(self, model: nn.Module, latents: Sequence[Tensor]) -> Tensor:
@@ -200,7 +275,8 @@ class Trainer:
 
     def keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
         """Take latents from their parameters into the state and measure it."""
-        state.latents = [p.detach() * self.task.recipe.gain for p in parameters]
+        pairs = zip(parameters, self.gains, strict=True)
+        state.latents = [parameter.detach() * gain for parameter, gain in pairs]
         state.cost = self.evaluate(state.model, state.latents)
         if not self.last.at(self.rd_lambda).j <= state.cost.j:
             self.last = state.cost
@@ -223,14 +299,21 @@ def _load(main: MainPhase, snapshot: Snapshot) -> None:
 class MainPhase:
     """Networks and noisy latents trained together; it can be put away and taken up again.
 
-    `begin` is the point of the schedules, from 0 to 1, at which it starts, or starts again.
+    `ends` are the points of the schedules, from 0 to 1, at which it starts, or starts again, and
+    ends.
     """
 
-    def __init__(self, trainer: Trainer, state: Trained, steps: int) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        state: Trained,
+        steps: int,
+        ends: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         recipe = trainer.task.recipe
-        self.trainer, self.state, self.steps, self.begin = trainer, state, steps, 0.0
+        self.trainer, self.state, self.steps, self.ends = trainer, state, steps, ends
         self.index, self.best = 0, Best()
-        self.parameters = [nn.Parameter(y.detach() / recipe.gain) for y in state.latents]
+        self.parameters = trainer.parameters_of(state)
         self.optimizers = trainer.optimizers(
             state, self.parameters, recipe.latent_betas, precondition_every=10
         )
@@ -248,16 +331,21 @@ class MainPhase:
 
     def begin_again(self, steps: int, begin: float) -> None:
         """Go on from the state as it is, with what the optimizers know, from `begin` on."""
-        self.index, self.steps, self.begin, self.best = 0, steps, begin, Best()
-        gain = self.trainer.task.recipe.gain
+        self.index, self.steps, self.ends, self.best = 0, steps, (begin, 1.0), Best()
+        fresh = self.trainer.parameters_of(self.state)
         with torch.no_grad():
-            for parameter, latent in zip(self.parameters, self.state.latents, strict=True):
-                parameter.copy_(latent / gain)
+            for parameter, value in zip(self.parameters, fresh, strict=True):
+                parameter.copy_(value)
 
-    def _advance(self) -> None:
-        trainer, recipe = self.trainer, self.trainer.task.recipe
-        progress = self.begin + (1 - self.begin) * self.index / self.steps
-        loss = trainer.loss(
+    @property
+    def progress(self) -> float:
+        """Where the next step is in the schedules."""
+        return linear(self.ends, self.index / self.steps)
+
+    def update(self) -> None:
+        """One step, unmeasured."""
+        recipe, progress = self.trainer.task.recipe, self.progress
+        loss = self.trainer.loss(
             self.state.model,
             self.parameters,
             linear(recipe.temperature, progress),
@@ -268,13 +356,21 @@ class MainPhase:
             network_lr=cosine(recipe.network_lr, recipe.final_lr, progress),
             latent_lr=cosine(recipe.latent_lr, recipe.final_lr, progress),
         )
-        if is_check(self.index, self.steps):
+        self.index += 1
+
+    def _advance(self) -> None:
+        trainer, progress, is_measured = (
+            self.trainer,
+            self.progress,
+            is_check(self.index, self.steps),
+        )
+        self.update()
+        if is_measured:
             trainer.keep(self.state, self.parameters)
             self.best.offer(self.state, trainer.rd_lambda)
             if trainer.goal is not None:
                 now = trainer.rd_lambda
                 trainer.rd_lambda = steer(now, self.state, trainer.goal, progress)
-        self.index += 1
         trainer.tick()
 
     def snapshot(self) -> Snapshot:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from codec.arch import Architecture, Grid, grid_shape, ifce_sources, slice_of
+from codec.arch.motion import MOTION_CONTEXTS
 from codec.arch.network import CONTEXT_ORDER, CONTEXT_REACH_SIDE, CONTEXT_REACH_UP
 
 # Rows of tiles are read some pixels beyond the last one.
@@ -74,9 +75,8 @@ class FeaturePlan(NamedTuple):
 
 @dataclass(frozen=True)
 class RateLayout:
-    """The memory of all latents of a segment and the strips that they are worked off in."""
+    """The memory of latents that share an ARM, and the strips that they are worked off in."""
 
-    arch: Architecture
     places: tuple[GridPlace, ...]
     features: tuple[FeaturePlan, ...]
     strips: np.ndarray
@@ -95,33 +95,46 @@ class RateLayout:
         return np.zeros(self.store_size, np.float32)
 
 
-def make_layout(arch: Architecture, *, num_frames: int, height: int, width: int) -> RateLayout:
-    """The layout for segments of this size."""
-    places = _places(arch, num_frames, height, width)
-    contexts = np.array(CONTEXT_ORDER[: arch.num_contexts], np.int64)
+def make_layout(
+    arch: Architecture, part: range, *, num_frames: int, height: int, width: int
+) -> RateLayout:
+    """The layout of the grids `part`, which share an ARM, for segments of this size."""
+    places = _places(arch, part, num_frames, height, width)
+    is_motion = arch.grids[part.start].motion > 0
+    contexts = CONTEXT_ORDER[: MOTION_CONTEXTS if is_motion else arch.num_contexts]
     plans, base = [], 0
-    for index in range(len(arch.grids)):
+    for index in part:
         if ifce_sources(arch, index):
             plan = _feature_plan(arch, places, index, base, height, width)
             plans.append(plan)
             base += places[index].slices * arch.ifce_features * int(np.prod(plan.shapes[0]))
     strips = _strips(arch, places, {plan.grid: plan for plan in plans})
-    return RateLayout(arch, places, tuple(plans), strips, _jobs(strips), base + SLACK, contexts)
+    return RateLayout(
+        places=tuple(places.values()),
+        features=tuple(plans),
+        strips=strips,
+        jobs=_jobs(strips),
+        num_feature_floats=base + SLACK,
+        contexts=np.array(contexts, np.int64),
+    )
 
 
-def _places(arch: Architecture, num_frames: int, height: int, width: int) -> tuple[GridPlace, ...]:
-    places, base = [], 0
-    for grid in arch.grids:
+def _places(
+    arch: Architecture, part: range, num_frames: int, height: int, width: int
+) -> dict[int, GridPlace]:
+    places, base = {}, 0
+    for index in part:
+        grid = arch.grids[index]
         h, w = grid_shape(grid, height, width)
         place = GridPlace(base, grid.num_slices(num_frames), h, w, w + 2 * CONTEXT_REACH_SIDE)
-        places.append(place)
+        places[index] = place
         base += place.slices * place.slice_size
-    return tuple(places)
+    return places
 
 
 def _feature_plan(
     arch: Architecture,
-    places: Sequence[GridPlace],
+    places: Mapping[int, GridPlace],
     index: int,
     base: int,
     height: int,
@@ -141,10 +154,10 @@ def _feature_plan(
 
 
 def _strips(
-    arch: Architecture, places: Sequence[GridPlace], plans: dict[int, FeaturePlan]
+    arch: Architecture, places: Mapping[int, GridPlace], plans: Mapping[int, FeaturePlan]
 ) -> np.ndarray:
     strips = []
-    for index, place in enumerate(places):
+    for index, place in places.items():
         # Two rows share a row of features, so strips begin at even rows.
         rows = max(2, _STRIP_LATENTS // place.width // 2 * 2)
         plan = plans.get(index)
