@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.arch.grids import MOTION_COMPONENTS
 from codec.arch.motion import (
     INTERPOLATION_FRAC,
     INTERPOLATION_Q7,
@@ -60,10 +61,10 @@ def _doubling(size: int, cropped: int, device: torch.device, dtype: torch.dtype)
 
 
 def _double(field: Tensor, height: int, width: int) -> Tensor:
-    """(T, h, w) -> (T, height, width), twice the size or one less."""
-    down = _doubling(field.shape[1], height, field.device, field.dtype)
-    across = _doubling(field.shape[2], width, field.device, field.dtype)
-    return torch.matmul(torch.matmul(down, field), across.T)
+    """(T, C, h, w) -> (T, C, height, width), twice the size or one less."""
+    down = _doubling(field.shape[2], height, field.device, field.dtype)
+    across = _doubling(field.shape[3], width, field.device, field.dtype)
+    return torch.matmul(down, torch.matmul(field, across.T))
 
 
 def motion_vectors(
@@ -88,25 +89,26 @@ def motion_vectors(
         (T, 4, rows, columns) in 1/16 sample, rows and columns of blocks: columns of a, rows of a,
         columns of b, rows of b.
     """
-    sizes = {
-        level: (-(-height >> level), -(-width >> level))
-        for level in range(block_level, 1 + max(own[0][0] for own in components if own))
-    }
-    like = next(latents for own in components for _, latents in own)
-    zeros = like.new_zeros(num_frames, *sizes[block_level])
-    fields = [_field(own, sizes) if own else zeros for own in components]
-    return torch.stack(fields, dim=1) * _LATENT_UNIT
+    grids = [(level, c, latents) for c, own in enumerate(components) for level, latents in own]
+    field = None
+    for level in range(max(grid[0] for grid in grids), block_level - 1, -1):
+        size = (-(-height >> level), -(-width >> level))
+        field = None if field is None else _double(field, *size)
+        joining = [(c, latents) for own_level, c, latents in grids if own_level == level]
+        if joining:
+            new = _by_component(joining, num_frames, size)
+            field = new if field is None else field + new
+    return field * _LATENT_UNIT
 
 
-def _field(grids: Sequence[tuple[int, Tensor]], sizes: dict[int, tuple[int, int]]) -> Tensor:
-    """The sum of grids, coarse to fine, at the finest level of `sizes`."""
-    level, field = grids[0]
-    for finer, latents in [*grids[1:], (min(sizes), None)]:
-        while level > finer:
-            level -= 1
-            field = _double(field, *sizes[level])
-        field = field if latents is None else field + latents
-    return field
+def _by_component(
+    joining: Sequence[tuple[int, Tensor]], num_frames: int, size: tuple[int, int]
+) -> Tensor:
+    """(T, 4, h, w) of the sums of latents (T, h, w) of each component."""
+    sums = [joining[0][1].new_zeros(num_frames, *size) for _ in range(MOTION_COMPONENTS)]
+    for component, latents in joining:
+        sums[component] = sums[component] + latents
+    return torch.stack(sums, dim=1)
 
 
 def split_vectors(ab: Tensor, ratios_q8: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -160,11 +162,11 @@ def predict(
         trunk[:, channels + 1, None],
     )
     past, future = (torch.tensor(own, device=trunk.device) for own in (pasts, futures))
-    if not (past >= 0).any():
+    if max(pasts) < 0:
         return residue + 0.5
     mean = _warp(references[past.clamp(min=0)], first, block_level)
-    has_two = (past != future)[:, None, None, None]
-    if has_two.any():
+    if tuple(pasts) != tuple(futures):
+        has_two = (past != future)[:, None, None, None]
         beta = (0.5 + blend).clamp(0, 1)
         other = _warp(references[future.clamp(min=0)], second, block_level)
         mean = torch.where(has_two, beta * mean + (1 - beta) * other, mean)

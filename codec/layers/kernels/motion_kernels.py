@@ -41,6 +41,16 @@ class Frame(NamedTuple):
     second: np.ndarray
 
 
+class Tile(NamedTuple):
+    """Rows y to y + rows of a row of blocks, columns x to end."""
+
+    y: int
+    rows: int
+    x: int
+    end: int
+    level: int
+
+
 @inner_float(inline="always")
 def _held(value):
     return min(max(value, _ZERO), _ONE)
@@ -87,14 +97,14 @@ def _add_weighted(out, weights, values):
 
 
 @inner_float
-def _warp_tile(planes, vectors, y, rows, span, level, tables, warped, scratch):
-    """Rows (C, side) of scratch = planes (C, H, W) displaced, columns span[0] to span[1]."""
-    left = span[0]
-    while left < span[1]:
-        run = run_at(vectors, y >> level, left, span[1], level)
+def _warp_tile(planes, vectors, tile, tables, warped, scratch):
+    """Rows (C, side) of scratch = a tile of planes (C, H, W) displaced."""
+    left = tile.x
+    while left < tile.end:
+        run = run_at(vectors, tile.y >> tile.level, left, tile.end, tile.level)
         for c in range(planes.shape[0]):
-            target = _tile_rows(warped, c << level, left - span[0])
-            warp_run(planes[c], y, rows, run, tables, target, scratch)
+            target = _tile_rows(warped, c << tile.level, left - tile.x)
+            warp_run(planes[c], tile.y, tile.rows, run, tables, target, scratch)
         left += run.length
 
 
@@ -111,22 +121,20 @@ def predict_rows(frame, tables, level, y0, y1, out):
     scratch = (scratch_rows(side + TAPS), scratch_rows(side + TAPS))
     shares = np.empty((2, TILE), np.float32)
     for y in range(y0, y1, side):
-        rows = min(side, y1 - y)
         for x in range(0, width, TILE):
-            span = (x, min(x + TILE, width))
-            if count > 0:
-                planes = frame.references[frame.past]
-                _warp_tile(planes, frame.first, y, rows, span, level, tables, warped[0], scratch)
-            if count > 1:
-                planes = frame.references[frame.future]
-                _warp_tile(planes, frame.second, y, rows, span, level, tables, warped[1], scratch)
-            for r in range(rows):
-                _compose_row(frame.trunk, count, y + r, span, shares, warped, r, side, out)
+            tile = Tile(y, min(side, y1 - y), x, min(x + TILE, width), level)
+            for i in range(count):
+                planes = frame.references[frame.future if i else frame.past]
+                vectors = frame.second if i else frame.first
+                _warp_tile(planes, vectors, tile, tables, warped[i], scratch)
+            for r in range(tile.rows):
+                _compose_row(frame.trunk, count, tile, r, shares, warped, out)
 
 
 @inner_float
-def _compose_row(trunk, count, y, span, shares, warped, r, side, out):
-    channels, (x, end) = out.shape[0], span
+def _compose_row(trunk, count, tile, r, shares, warped, out):
+    """Row r of a tile of out (C, H, W)."""
+    channels, y, x, end = out.shape[0], tile.y + r, tile.x, tile.end
     for i in range(count):
         blend, gain = trunk[channels, y, x:end], trunk[channels + 1, y, x:end]
         _share_row(blend, gain, count - 1 + i, shares[i, : end - x])
@@ -135,44 +143,48 @@ def _compose_row(trunk, count, y, span, shares, warped, r, side, out):
         for j in range(end - x):
             target[j] = residue[j] + (_ZERO if count else _HALF)
         for i in range(count):
-            values = _line(warped[i], c * side + r, end - x)
+            values = _line(warped[i], (c << tile.level) + r, end - x)
             _add_weighted(target, shares[i, : end - x], values)
 
 
 @inner_float
-def _correlate(planes, vectors, y, rows, span, level, tables, backs, dots, scratch):
+def _correlate(planes, vectors, tile, tables, backs, dots, scratch):
     """Rows (3, side) of scratch: the gradient times the warp, and times its slopes, over channels.
 
     Args:
         backs: rows (C, side) of scratch, the gradient.
         scratch: six arrays for `warp_with_slopes`.
     """
-    left, inputs = span[0], (scratch[0], scratch[1], scratch[2])
+    left, inputs = tile.x, (scratch[0], scratch[1], scratch[2])
     targets = (
         _tile_rows(scratch[3], 0, 0),
         _tile_rows(scratch[4], 0, 0),
         _tile_rows(scratch[5], 0, 0),
     )
-    while left < span[1]:
-        run, at = run_at(vectors, y >> level, left, span[1], level), left - span[0]
+    while left < tile.end:
+        run, at = run_at(vectors, tile.y >> tile.level, left, tile.end, tile.level), left - tile.x
         for kind in range(3):
-            clear_rows(_tile_rows(dots, kind << level, at), rows, run.length)
+            clear_rows(_tile_rows(dots, kind << tile.level, at), tile.rows, run.length)
         for c in range(planes.shape[0]):
-            made = warp_with_slopes(planes[c], y, rows, run, tables, targets, inputs)
-            factors = _tile_rows(backs, c << level, at)
+            made = warp_with_slopes(planes[c], tile.y, tile.rows, run, tables, targets, inputs)
+            factors = _tile_rows(backs, c << tile.level, at)
             for kind in range(3):
-                target = _tile_rows(dots, kind << level, at)
-                add_products(factors, made[kind], target, rows, run.length)
+                target = _tile_rows(dots, kind << tile.level, at)
+                add_products(factors, made[kind], target, tile.rows, run.length)
         left += run.length
 
 
 @inner_float
-def _copy_tile(back, y, rows, span, side, backs):
-    """Rows (C, side) of scratch = a tile of back (C, H, W)."""
+def _copy_tile(back, tile, backs, trunk_back):
+    """Rows (C, side) of scratch = a tile of back (C, H, W), the gradient of the residue as well."""
     for c in range(back.shape[0]):
-        for r in range(rows):
-            line = _line(backs, c * side + r, span[1] - span[0])
-            line[:] = back[c, y + r, span[0] : span[1]]
+        for r in range(tile.rows):
+            values = back[c, tile.y + r, tile.x : tile.end]
+            line = _line(backs, (c << tile.level) + r, values.size)
+            residue = trunk_back[c, tile.y + r, tile.x :]
+            for x in range(values.size):
+                line[x] = values[x]
+                residue[x] = values[x]
 
 
 @inner_float
@@ -191,9 +203,10 @@ def _blend_and_gain_row(blend, gain, count, first, second, blend_back, gain_back
 
 
 @inner_float
-def _row_of_gradients(trunk, count, y, span, r, side, shares, dots, sums, trunk_back):
-    """A row of gradients of blend and gain; those of vectors are added to sums (2, 2, TILE)."""
-    (x, end), channels = span, trunk.shape[0] - 2
+def _row_of_gradients(trunk, count, tile, r, shares, dots, sums, trunk_back):
+    """Row r of a tile of the gradients of blend and gain; those of vectors are added to sums
+    (2, 2, TILE)."""
+    channels, y, x, end = trunk.shape[0] - 2, tile.y + r, tile.x, tile.end
     length = end - x
     blend, gain = trunk[channels, y, x:end], trunk[channels + 1, y, x:end]
     first, second = _line(dots[0], r, length), _line(dots[1], r, length)
@@ -203,19 +216,20 @@ def _row_of_gradients(trunk, count, y, span, r, side, shares, dots, sums, trunk_
         share = shares[i, :length]
         _share_row(blend, gain, count - 1 + i, share)
         for axis in range(2):
-            values = _line(dots[i], (1 + axis) * side + r, length)
+            values = _line(dots[i], (1 + axis << tile.level) + r, length)
             _add_weighted(sums[i, axis, :length], share, values)
 
 
 @inner_float
-def _sum_blocks(sums, span, level, row, vectors_back):
-    """Row `row` of (2, rows, columns) of blocks = sums over the columns of each."""
+def _sum_blocks(sums, tile, vectors_back):
+    """Of (2, rows, columns) those of a tile = sums (2, TILE) over the columns of each block."""
+    length, side = tile.end - tile.x, 1 << tile.level
     for axis in range(2):
-        for block in range(span[0] >> level, (span[1] - 1 >> level) + 1):
-            total, first = _ZERO, (block << level) - span[0]
-            for x in range(first, min(first + (1 << level), span[1] - span[0])):
+        for first in range(0, length, side):
+            total = _ZERO
+            for x in range(first, min(first + side, length)):
                 total += sums[axis, x]
-            vectors_back[axis, row, block] = total
+            vectors_back[axis, tile.y >> tile.level, (tile.x + first) >> tile.level] = total
 
 
 @njit_float
@@ -235,24 +249,18 @@ def gradient_rows(frame, back, tables, level, y0, y1, trunk_back, vectors_back):
     scratch = (a, b, c, scratch_rows(side), scratch_rows(side), scratch_rows(side))
     shares, sums = np.empty((2, TILE), np.float32), np.empty((2, 2, TILE), np.float32)
     for y in range(y0, y1, side):
-        rows = min(side, y1 - y)
-        trunk_back[:channels, y : y + rows] = back[:, y : y + rows]
         for x in range(0, width, TILE):
-            span = (x, min(x + TILE, width))
-            _copy_tile(back, y, rows, span, side, backs)
+            tile = Tile(y, min(side, y1 - y), x, min(x + TILE, width), level)
+            _copy_tile(back, tile, backs, trunk_back)
             for i in range(count):
                 planes = frame.references[frame.future if i else frame.past]
                 vectors = frame.second if i else frame.first
-                _correlate(
-                    planes, vectors, y, rows, span, level, tables, backs, dots[i], scratch
-                )  # fmt: skip
+                _correlate(planes, vectors, tile, tables, backs, dots[i], scratch)
             sums[:] = _ZERO
-            for r in range(rows):
-                _row_of_gradients(
-                    frame.trunk, count, y + r, span, r, side, shares, dots, sums, trunk_back
-                )  # fmt: skip
+            for r in range(tile.rows):
+                _row_of_gradients(frame.trunk, count, tile, r, shares, dots, sums, trunk_back)
             for i in range(count):
-                _sum_blocks(sums[i], span, level, y >> level, vectors_back[i])
+                _sum_blocks(sums[i], tile, vectors_back[i])
 
 
 @njit_float

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from codec.arch.motion import INTERPOLATION_TAPS, VECTOR_FRAC
 from codec.jit import inner_float
 from codec.layers.kernels.tiles import PITCH, TILE_STEP
 from codec.layers.kernels.vectors import (
@@ -25,10 +26,9 @@ from codec.layers.kernels.vectors import (
     store,
 )
 
-TAPS = 8
-REACH = 3  # taps before the one of phase 0
-PHASES = 16
-PHASE_BITS = 4
+TAPS = INTERPOLATION_TAPS
+REACH = TAPS // 2 - 1  # taps before the one of phase 0
+PHASES = 1 << VECTOR_FRAC
 MARGIN = TAPS  # zeros before rows that are spread
 WINDOW = PITCH + TILE_STEP  # floats from row to row of scratch: a tile and the taps around it
 WORD = np.int64(FLOAT_BYTES)
@@ -71,7 +71,7 @@ def run_at(vectors, row, left, end, level):
         block += 1
     length = min((block + 1) << level, end) - left
     return Run(
-        left, length, vx >> PHASE_BITS, vy >> PHASE_BITS, vx & (PHASES - 1), vy & (PHASES - 1)
+        left, length, vx >> VECTOR_FRAC, vy >> VECTOR_FRAC, vx & (PHASES - 1), vy & (PHASES - 1)
     )
 
 
@@ -95,8 +95,9 @@ def window_of(plane, top, left, rows, columns, scratch):
         line = plane[min(max(top + r, 0), height - 1)]
         out = scratch[r * WINDOW : r * WINDOW + columns]
         out[:before] = line[0]
+        values, target = line[max(left, 0) :], out[before:]
         for x in range(inside):
-            out[before + x] = line[left + before + x]
+            target[x] = values[x]
         out[before + inside :] = line[width - 1]
     return Rows(address(scratch, 0), WINDOW_BYTES)
 
@@ -112,8 +113,9 @@ def fold_window(scratch, plane, top, left, rows, columns):
         values = scratch[r * WINDOW : r * WINDOW + columns]
         for x in range(before):
             line[0] += values[x]
+        middle, target = values[before:], line[max(left, 0) :]
         for x in range(inside):
-            line[left + before + x] += values[before + x]
+            target[x] += middle[x]
         for x in range(before + inside, columns):
             line[width - 1] += values[x]
 
