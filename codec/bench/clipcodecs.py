@@ -25,6 +25,8 @@ _X265 = (
 )
 _SVT_AV1 = "keyint=-1:tune=1:scd=0:aq-mode=0:enable-overlays=0:lp={threads}"
 _SVT_MAX_LEVEL_OF_PARALLELISM = 6
+# On some clips that are less wide or high, x265 and SVT-AV1 write beyond their memory.
+_SAFE_SIDE = 64
 _START_CODE = b"\0\0\1"
 _H264_SEI = 6
 
@@ -34,7 +36,7 @@ class ClipCodec:
     """One codec at one effort; `values` of its constant quality (CRF) spread points over its curve.
 
     `encoder` and `decoder` are FFmpeg's names; `params`, in the encoder's option `params_name`,
-    are the library's own, with `{threads}` for their number.
+    are the library's own, with `{threads}` for their number. `min_side` is in luma pixels.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ClipCodec:
     params_name: str
     params: str
     values: tuple[float, ...]
+    min_side: int = 1
     unit: str = "crf"
 
     def is_installed(self) -> bool:
@@ -120,24 +123,20 @@ class ClipCodec:
         name = next((name for name in names if name in taken), None)
         if name is None:
             raise ValueError(f"{info.format.layout} of {info.format.depth} bit")
+        size = f"{info.width}x{info.height}"
+        if min(info.width, info.height) < self.min_side:
+            raise ValueError(f"{size}, a side below {self.min_side}")
         down_y, down_x = info.format.chroma_shifts
         if info.width % (1 << down_x) or info.height % (1 << down_y):
-            raise ValueError(f"the odd size {info.width}x{info.height} in {info.format.layout}")
+            raise ValueError(f"the odd size {size} in {info.format.layout}")
         return name
 
 
 def without_sei(packet: bytes) -> bytes:
     """A packet of H.264 (Annex B) without supplemental information, which x264 signs with."""
-    starts = []
-    start = packet.find(_START_CODE)
-    while start >= 0:
-        starts.append(start)
-        start = packet.find(_START_CODE, start + len(_START_CODE))
-    kept = [packet[: starts[0]]] if starts else [packet]
-    for start, stop in zip(starts, [*starts[1:], len(packet)], strict=True):
-        if packet[start + len(_START_CODE)] & 31 != _H264_SEI:
-            kept.append(packet[start:stop])
-    return b"".join(kept)
+    before, *units = packet.split(_START_CODE)
+    kept = [unit for unit in units if unit[:1] and unit[0] & 31 != _H264_SEI]
+    return _START_CODE.join([before, *kept])
 
 
 def _av_frames(clip: Clip, context: CodecContext) -> Iterator[VideoFrame]:
@@ -167,6 +166,7 @@ def _x265(preset: str) -> ClipCodec:
         options={"preset": preset, "tune": "psnr"},
         params_name="x265-params",
         params=_X265,
+        min_side=_SAFE_SIDE,
         values=(43, 38, 33, 28, 23, 18),
     )
 
@@ -183,6 +183,7 @@ CLIP_CODECS = (
         options={"preset": "2"},
         params_name="svtav1-params",
         params=_SVT_AV1,
+        min_side=_SAFE_SIDE,
         values=(62, 55, 47, 39, 31, 23, 15),
     ),
 )

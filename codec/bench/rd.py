@@ -125,10 +125,10 @@ def measure_points(
             what = f"{number}/{len(work)} {one.name}, {contestant.name}, {setting}"
             if contestant.is_own:
                 on_line(what)
-            if contestant.name not in warm:
-                _warm_up(contestant, one.kind)
-                warm.add(contestant.name)
             try:
+                if contestant.name not in warm:
+                    _warm_up(contestant, one.kind)
+                    warm.add(contestant.name)
                 point = _measure(one, contestant, setting)
             except UsageError as error:
                 if contestant.is_own:
