@@ -24,7 +24,6 @@ from codec.bench.rounds import prepare, run_round
 from codec.errors import InputError, UsageError
 from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.y4m import write_y4m
-from codec.options import EncodeOptions
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 YUV420 = PixelFormat("yuv420", 8)
@@ -163,13 +162,16 @@ def test_points_hold_the_psnr_of_each_frame(clip_path: Path, tmp_path: Path) -> 
     assert len(PointStore(path)) == 4
 
 
-def test_other_codecs_may_refuse_a_clip_but_not_this_one(clip_path: Path) -> None:
+def test_other_codecs_may_refuse_a_clip_but_not_this_one(
+    clip_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rd, "_warm_up", lambda contestant, kind: None)
     film, lines = film_of(clip_path), []
     refusing = stub(film, refuses=True)
     measured = rd.measure_points([film], [refusing], PointStore(None), on_line=lines.append)
     assert measured.points == []
     assert measured.notes == lines == ["stub is left out for pan: cannot hold it"]
-    own = replace(refusing, settings={"quality 50": EncodeOptions()}, is_own=True)
+    own = replace(refusing, is_own=True)
     with pytest.raises(UsageError, match="cannot hold it"):
         rd.measure_points([film], [own], PointStore(None), on_line=lines.append)
 

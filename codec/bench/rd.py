@@ -22,6 +22,8 @@ DECODES = 3
 # Times need compiled kernels and loaded libraries, which an encode of this makes.
 _WARM_UP = {"height": 64, "width": 64}
 _WARM_UP_FRAMES = 3
+# With fewer steps or a larger lambda latents can all be zero, and none is then coded.
+_WARM_UP_OPTIONS = {"steps": 20, "quality": None, "rd_lambda": 1e-4}
 OnLine = Callable[[str], None]
 
 
@@ -115,7 +117,7 @@ def measure_points(
     ]
     points: list[Point] = []
     refusals: dict[tuple[str, str], str] = {}
-    warm = set()
+    warm: set[str] = set()
     for number, (one, contestant, setting) in enumerate(work, start=1):
         if (one.name, contestant.name) in refusals:
             continue
@@ -125,10 +127,10 @@ def measure_points(
             what = f"{number}/{len(work)} {one.name}, {contestant.name}, {setting}"
             if contestant.is_own:
                 on_line(what)
+            if contestant.name not in warm:
+                _warm_up(contestant, one.kind)
+                warm.add(contestant.name)
             try:
-                if contestant.name not in warm:
-                    _warm_up(contestant, one.kind)
-                    warm.add(contestant.name)
                 point = _measure(one, contestant, setting)
             except UsageError as error:
                 if contestant.is_own:
@@ -176,7 +178,7 @@ def _measure(one: Input, contestant: Contestant, setting: str) -> Point:
 def _warm_up(contestant: Contestant, kind: Kind) -> None:
     value = next(iter(contestant.settings.values()))
     if contestant.is_own:
-        value = replace(value, steps=1)
+        value = replace(value, **_WARM_UP_OPTIONS)
     contestant.decode(contestant.encode(_made(kind), value).data)
 
 
