@@ -16,8 +16,10 @@ from PIL import Image, features
 from cli.bench.rd import parse_rates, shown_argument
 from cli.bench.rdtables import as_markdown
 from codec.bench import conventional, plot, rd
-from codec.bench.contestants import Contestant, Encoded, own_contestant, still_peer
-from codec.bench.points import Point, PointStore, Published, read_published
+from codec.bench.contestants import Contestant, Encoded, own_contestant, peer
+from codec.bench.inputs import read_inputs
+from codec.bench.kinds import PICTURES
+from codec.bench.points import Curves, Point, PointStore, read_published
 from codec.bench.rdreport import RdReport, make_report
 from codec.errors import InputError, UsageError
 from codec.media.metrics import MAX_PSNR_DB, picture_psnr
@@ -59,8 +61,8 @@ class Stub:
 
 
 def measure(picture: Path, store: PointStore, *contestants: Contestant) -> list[Point]:
-    pictures = rd.read_pictures([str(picture)])
-    return rd.measure_points(pictures, contestants, store, on_line=lambda line: None)
+    inputs = read_inputs([str(picture)])
+    return rd.measure_points(inputs, contestants, store, on_line=lambda line: None).points
 
 
 def point(codec: str, bpp: float, psnr_db: float, **changes: Any) -> Point:
@@ -78,11 +80,11 @@ def point(codec: str, bpp: float, psnr_db: float, **changes: Any) -> Point:
     return Point(codec=codec, bpp=bpp, psnr_db=psnr_db, **{**values, **changes})
 
 
-def report_of(picture: Path, points: list[Point], published: Published) -> RdReport:
+def report_of(picture: Path, points: list[Point], published: Curves) -> RdReport:
     own = Stub().contestant(name="ours", is_own=True)
-    pictures = rd.read_pictures([str(picture)])
+    inputs = read_inputs([str(picture)])
     return make_report(
-        points, pictures, [own], [published], anchor="theirs", command="modcodec bench rd crop.png"
+        points, inputs, [own], [published], anchor="theirs", command="modcodec bench rd crop.png"
     )
 
 
@@ -148,8 +150,11 @@ def test_published_points(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     points = [{"bpp": 0.5, "psnr": 30, "s": 1.5}, {"bpp": 1, "psnr": 35}]
     path.write_text(json.dumps({"crop": {"x": points, "_meta": {"w": 3}}, "_about": "words"}))
-    assert read_published(str(path)) == {"crop": {"x": [(0.5, 30), (1, 35)]}}
-    for bad in ([1], {"crop": [1]}, {"crop": {"x": [{"bpp": 1}]}}, {"a": {"x": [{"bpp": 0}]}}):
+    found = read_published(str(path))
+    assert (found.name, found.curves) == ("points.json", {"crop": {"x": [(0.5, 30), (1, 35)]}})
+    bad_points = ({"bpp": 1}, {"bpp": 0, "psnr": 30})
+    bad_files = ({"x": [bad_points[0]]}, {"x": [bad_points[1]]}, {"_meta": 3}, [1])
+    for bad in ([1], *({"crop": content} for content in bad_files)):
         path.write_text(json.dumps(bad))
         with pytest.raises(InputError, match="is not of the form"):
             read_published(str(path))
@@ -213,11 +218,10 @@ def test_inputs_that_cannot_be_compared(picture: Path, tmp_path: Path) -> None:
     Image.new("RGBA", SIZE, (1, 2, 3, 4)).save(tmp_path / "alpha.png")
     for source, message in (
         (str(tmp_path / "alpha.png"), "alpha.png: .*without alpha"),
-        (str(SAMPLES / "tiny_63x47.y4m"), "is a clip"),
         (str(picture), "two inputs are named crop"),
     ):
         with pytest.raises(UsageError, match=message):
-            rd.read_pictures([str(picture), source])
+            read_inputs([str(picture), source])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -226,7 +230,7 @@ def test_conventional_codecs(codec: conventional.StillCodec, mode: str, picture:
     if not codec.is_installed():
         pytest.skip("not installed")
     array = np.asarray(Image.open(picture).convert(mode))
-    contestant = still_peer(codec.name, 1)
+    contestant = peer(codec.name, 1)
     points = []
     for value in (codec.values[1], codec.values[-2]):
         data = contestant.encode(array, value).data
@@ -320,7 +324,7 @@ def test_plots_are_pictures(picture: Path, tmp_path: Path, suffix: str) -> None:
     ours = [point("ours", 0.25, 30), point("ours", 0.5, 34)]
     report = report_of(picture, ours, {"crop": {"theirs": [(0.5, 30.0)]}})
     path = tmp_path / f"rd{suffix}"
-    plot.write_plot(path, report)
+    plot.write_plot(path, [report])
     if suffix == ".png":
         with Image.open(path) as image:
             assert min(image.size) > 300
@@ -335,9 +339,9 @@ def test_what_is_not_installed_is_left_out_and_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(conventional, "find_spec", without_jxl)
     lines: list[str] = []
     options: Mapping[str, Any] = {"presets": (), "rates": (1e-3,), "threads": 1}
-    found = rd.choose_contestants(rd.RdOptions(**options), lines.append)
+    found = rd.choose_contestants(rd.RdOptions(**options), PICTURES, lines.append)
     assert "jxl-e7" not in [one.name for one in found]
     assert ["modcodec[bench]" in line for line in lines if line.startswith("jxl-e7")] == [True]
     assert ("avif-s0-444" in [one.name for one in found]) == features.check("avif")
     with pytest.raises(UsageError, match=r"jxl-e7 is not installed; .*modcodec\[bench\]"):
-        rd.choose_contestants(rd.RdOptions(**options, peers=("jxl-e7",)), lines.append)
+        rd.choose_contestants(rd.RdOptions(**options, peers=("jxl-e7",)), PICTURES, lines.append)

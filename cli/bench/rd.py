@@ -1,4 +1,4 @@
-"""`modcodec bench rd`: rate and distortion of this codec and others on pictures."""
+"""`modcodec bench rd`: rate and distortion of this codec and others on pictures and clips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from codec.options import DEFAULT_PRESET
 from codec.outputs import Existing, atomic_output, existing_rule, may_write
 
 if TYPE_CHECKING:
-    from codec.bench.points import Published
     from codec.bench.rdreport import RdReport
 
 NAME = "rd"
@@ -46,15 +45,19 @@ Peers = Annotated[
 ]
 Anchor = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What BD-rates compare with [default: avif-s0-444]."),
+    typer.Option(
+        metavar="NAME",
+        help="What BD-rates compare with [default: avif-s0-444, and x264-veryslow for clips].",
+    ),
 ]
+Limit = Annotated[int | None, typer.Option(help="Compare at most so many frames of each clip.")]
 PointFiles = Annotated[
     list[str] | None,
     typer.Option(
         "--points",
         metavar="FILE",
-        help='JSON {file: {codec: [{"bpp": ..., "psnr": ...}, ...]}} with points from elsewhere; '
-        "may be given several times.",
+        help='JSON {file: {codec: [{"bpp": ..., "psnr": ...}, ...]}} with points from elsewhere, '
+        'for clips with {"_meta": {"frames": ...}} beside codecs; may be given several times.',
     ),
 ]
 JsonFile = Annotated[
@@ -81,6 +84,7 @@ def command(
     peers: Peers = None,
     anchor: Anchor = None,
     points: PointFiles = None,
+    limit: Limit = None,
     json_file: JsonFile = None,
     plot: Plot = None,
     markdown: Markdown = None,
@@ -91,20 +95,22 @@ def command(
     overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare this codec's rate and distortion with those of other codecs on pictures.
+    """Compare this codec's rate and distortion with those of other codecs, on pictures and clips.
 
-    Every codec makes a file of every picture at several rates; sizes are those of the files, PSNR
-    is over the RGB samples of what they decode to. Prints BD-rates against an anchor, points that
-    are worse than it, and mean rates and times. Long runs can be interrupted: with --json,
-    the same command goes on where it stopped. Points are recognized by what is in the input, by
-    options and by versions; a change of the code under the same version goes unnoticed.
+    Every codec makes a file of every input at several rates; sizes are those of the files, PSNR
+    is over the RGB samples of what they decode to, for clips over all YUV samples of all frames
+    (4Y + U + V). Prints BD-rates against an anchor, points that are worse than it, and mean rates
+    and times, pictures and clips apart. Long runs can be interrupted: with --json, the same
+    command goes on where it stopped. Points are recognized by what is in the input, by options and
+    by versions; a change of the code under the same version goes unnoticed.
     """
     rates = {"rates": parse_rates(rd_lambda, quality), "is_quality": quality is not None}
     _check_outputs(plot, markdown, overwrite=overwrite)
     from cli.bench.rdtables import as_markdown
+    from codec.bench.inputs import read_inputs
     from codec.bench.points import PointStore, read_published
-    from codec.bench.rd import RdOptions, choose_contestants, measure_points, read_pictures
-    from codec.bench.rdreport import make_report
+    from codec.bench.rd import RdOptions
+    from codec.bench.rounds import prepare, run_round
 
     announce_compilation("lines")
     options = RdOptions(
@@ -117,16 +123,12 @@ def command(
         threads=threads or os.cpu_count() or 1,
     )
     published = [read_published(path) for path in points or ()]
-    pictures, store = read_pictures(inputs), PointStore(json_file)
-    contestants = choose_contestants(options, _say)
-    anchor = _known_anchor(anchor, [one.name for one in contestants], published)
-    measured = measure_points(pictures, contestants, store, on_line=_say)
-    report = make_report(
-        measured, pictures, contestants, published, anchor=anchor, command=_command_line()
-    )
-    text = as_markdown(report)
-    store.write(report.as_dict())
-    _write(text, report, plot=plot, markdown=markdown)
+    inputs, store = read_inputs(inputs, limit=limit), PointStore(json_file)
+    rounds = prepare(inputs, options, published, anchor=anchor, on_line=_say)
+    reports = [run_round(one, store, command=_command_line(), on_line=_say) for one in rounds]
+    text = "\n".join(map(as_markdown, reports))
+    store.write([report.as_dict() for report in reports])
+    _write(text, reports, plot=plot, markdown=markdown)
     print(text, end="")
 
 
@@ -162,15 +164,6 @@ def _names(words: Sequence[str]) -> tuple[str, ...]:
     return () if names == ("none",) else names
 
 
-def _known_anchor(anchor: str | None, names: list[str], published: Sequence[Published]) -> str:
-    from codec.bench.rdreport import DEFAULT_ANCHOR
-
-    known = [*names, *(name for source in published for of in source.values() for name in of)]
-    if anchor is not None and anchor not in known:
-        raise UsageError(f"--anchor: no codec {anchor!r}; here: {', '.join(dict.fromkeys(known))}")
-    return anchor or DEFAULT_ANCHOR
-
-
 def _check_outputs(plot: str | None, markdown: str | None, *, overwrite: bool) -> None:
     if plot is not None:
         from codec.bench.plot import check_plot
@@ -180,7 +173,7 @@ def _check_outputs(plot: str | None, markdown: str | None, *, overwrite: bool) -
         may_write(target, existing_rule(overwrite=overwrite, keep=False))
 
 
-def _write(text: str, report: RdReport, *, plot: str | None, markdown: str | None) -> None:
+def _write(text: str, reports: list[RdReport], *, plot: str | None, markdown: str | None) -> None:
     # Whether they were there was checked before the work began.
     if markdown is not None:
         with atomic_output(markdown, Existing.OVERWRITE) as part:
@@ -189,7 +182,7 @@ def _write(text: str, report: RdReport, *, plot: str | None, markdown: str | Non
         from codec.bench.plot import write_plot
 
         with atomic_output(plot, Existing.OVERWRITE) as part:
-            write_plot(part, report)
+            write_plot(part, reports)
 
 
 def _command_line() -> str:

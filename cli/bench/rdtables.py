@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from codec.bench.bdrate import MIN_OVERLAP_DB
 from codec.bench.rd import DECODES
-from codec.bench.rdreport import CHECKED_BPP
 
 if TYPE_CHECKING:
     from codec.bench.bdrate import BdRate
@@ -19,7 +19,7 @@ NOTHING = "–"
 
 def as_markdown(report: RdReport) -> str:
     """The whole report."""
-    parts = (_head, _bd_rates, _behind, _points, _codecs)
+    parts = (_head, _bd_rates, _behind, _points, _films, _codecs)
     return "\n".join(line for part in parts for line in part(report)) + "\n"
 
 
@@ -27,7 +27,7 @@ def _head(report: RdReport) -> Iterator[str]:
     machine = report.machine
     packages = ("modcodec", "torch", "numpy", "numba")
     versions = ", ".join(f"{name} {machine.versions[name]}" for name in packages)
-    yield "# Rate and distortion of pictures"
+    yield f"# Rate and distortion of {report.kind.name}"
     yield ""
     yield f"    {report.command}"
     yield ""
@@ -36,10 +36,10 @@ def _head(report: RdReport) -> Iterator[str]:
         f" {' '.join(machine.extensions)}; {versions}, Python {machine.python}."
     )
     yield ""
-    yield (
-        "Rate is the size of the whole file in bits a pixel (bpp), quality the PSNR over all RGB"
-        " samples of what the file decodes to."
-    )
+    yield report.kind.rate_and_quality
+    if report.notes:
+        yield ""
+        yield from (f"- {note}" for note in report.notes)
 
 
 def _bd_rates(report: RdReport) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _bd_rates(report: RdReport) -> Iterator[str]:
 def _behind(report: RdReport) -> Iterator[str]:
     if not report.own:
         return
-    low_bpp, high_bpp = CHECKED_BPP
+    low_bpp, high_bpp = report.kind.checked_bpp
     yield from ("", f"## Points of modcodec that are worse than {report.anchor}", "")
     yield (
         f"{len(report.behind)} of {report.num_checked} points between {low_bpp} and {high_bpp} bpp"
@@ -103,6 +103,19 @@ def _points(report: RdReport) -> Iterator[str]:
     yield ""
     head = ["codec", "setting", "files", "bpp", "PSNR", "bytes", "of networks", "encode", "decode"]
     yield from _table(head, [_mean_cells(mean) for mean in report.means], text_columns=2)
+
+
+def _films(report: RdReport) -> Iterator[str]:
+    """What means over clips do not say: networks weigh more in short ones, frames differ."""
+    films = [point for point in report.points if point.frame_psnr_db]
+    if not films:
+        return
+    yield from ("", "## Clip by clip", "")
+    yield "PSNR of all frames, and the least, mean and greatest of single frames, in dB."
+    yield ""
+    head = ["file", "codec", "setting", "frames", "bpp", "bytes", "of networks"]
+    head += ["PSNR", "least", "mean", "greatest"]
+    yield from _table(head, [_film_cells(point) for point in films], text_columns=3)
 
 
 def _codecs(report: RdReport) -> Iterator[str]:
@@ -157,6 +170,16 @@ def _interval(rate: BdRate | None) -> str:
 
 def _where(point: Point) -> list[str]:
     return [point.file, point.codec, point.setting]
+
+
+def _film_cells(point: Point) -> list[str]:
+    frames = point.frame_psnr_db
+    networks = NOTHING
+    if point.network_bytes is not None:
+        networks = f"{point.network_bytes} ({100 * point.network_bytes / point.size_bytes:.1f} %)"
+    psnrs = (point.psnr_db, min(frames), fmean(frames), max(frames))
+    cells = [*_where(point), f"{point.num_frames}", f"{point.bpp:.4f}", f"{point.size_bytes}"]
+    return [*cells, networks, *(f"{psnr_db:.2f}" for psnr_db in psnrs)]
 
 
 def _mean_cells(mean: Means) -> list[str]:

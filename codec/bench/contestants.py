@@ -1,4 +1,4 @@
-"""Codecs behind one face, so that a benchmark can ask all of them for the same picture."""
+"""Codecs behind one face, so that a benchmark can ask all of them for the same input."""
 
 from __future__ import annotations
 
@@ -12,18 +12,32 @@ import numpy as np
 
 from codec.arch.presets import Preset, load_preset
 from codec.arrays import array_of, clip_of
-from codec.bench import conventional
+from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
+from codec.bench.conventional import STILL_CODECS, StillCodec
 from codec.bench.machine import package_version
 from codec.decoder import open_stream
+from codec.media.frames import Clip, Frame
 from codec.options import EncodeOptions
+
+# Pictures are arrays, uint8 (H, W) or (H, W, 3); clips are sources, and decoded clips frames.
+Content = np.ndarray | Clip
+Decoded = np.ndarray | list[Frame]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A complete file; `network_bytes` of it are networks, None where there are none."""
+    """A complete file, or the packets of a stream without a container.
 
-    data: bytes
+    `network_bytes` of it are networks, None where there are none.
+    """
+
+    data: bytes | tuple[bytes, ...]
     network_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file, or of all packets."""
+        return len(self.data) if isinstance(self.data, bytes) else sum(map(len, self.data))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +53,8 @@ class Contestant:
     settings: Mapping[str, Any]
     identity: str
     threads: int
-    encode: Callable[[np.ndarray, Any], Encoded]
-    decode: Callable[[bytes], np.ndarray]
+    encode: Callable[[Content, Any], Encoded]
+    decode: Callable[[Any], Decoded]
     is_own: bool = False
 
 
@@ -58,9 +72,10 @@ def own_contestant(preset_name: str, settings: Mapping[str, EncodeOptions]) -> C
     words += [f"{name} {getattr(options, name)}" for name in ("seed", "steps")]
     words.append(f"device {choose_device(options.device).type}")
 
-    def decode(data: bytes) -> np.ndarray:
+    def decode(data: bytes) -> Decoded:
         with open_stream(data, threads=options.threads) as stream:
-            return array_of(stream.info, stream.frames())
+            frames = stream.frames()
+            return array_of(stream.info, frames) if stream.info.is_still else list(frames)
 
     return Contestant(
         name=f"modcodec-{preset.name}",
@@ -73,28 +88,31 @@ def own_contestant(preset_name: str, settings: Mapping[str, EncodeOptions]) -> C
     )
 
 
-def still_peer(name: str, threads: int) -> Contestant | None:
-    """A picture codec of others by its name; None if it is not installed here."""
-    (codec,) = (codec for codec in conventional.STILL_CODECS if codec.name == name)
+def peer(name: str, threads: int) -> Contestant | None:
+    """A codec of others by its name; None if it is not installed here."""
+    (codec,) = (codec for codec in (*STILL_CODECS, *CLIP_CODECS) if codec.name == name)
     return _other(codec, threads) if codec.is_installed() else None
 
 
-def _other(codec: conventional.StillCodec, threads: int) -> Contestant:
+def _other(codec: StillCodec | ClipCodec, threads: int) -> Contestant:
+    # What clip codecs make depends on the number of threads.
+    identity = codec.describe(threads) if isinstance(codec, ClipCodec) else codec.describe()
     return Contestant(
         name=codec.name,
         settings={f"{codec.unit} {value:g}": value for value in codec.values},
-        identity=codec.describe(),
+        identity=identity,
         threads=threads,
-        encode=lambda array, value: Encoded(codec.encode(array, value, threads)),
+        encode=lambda content, value: Encoded(codec.encode(content, value, threads)),
         decode=lambda data: codec.decode(data, threads),
     )
 
 
-def _encode_own(array: np.ndarray, options: EncodeOptions) -> Encoded:
+def _encode_own(content: Content, options: EncodeOptions) -> Encoded:
     from codec.encoder import encode_clip
 
     file = io.BytesIO()
-    report = encode_clip(clip_of(array), file, options=options)
+    clip = content if isinstance(content, Clip) else clip_of(content)
+    report = encode_clip(clip, file, options=options)
     return Encoded(file.getvalue(), report.network_bytes)
 
 

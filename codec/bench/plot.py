@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,21 +32,22 @@ def check_plot(path: str) -> None:
         raise UsageError(f"--plot: {Path(path).name} must end in one of {' '.join(SUFFIXES)}")
 
 
-def write_plot(path: Path, report: RdReport) -> None:
+def write_plot(path: Path, reports: Sequence[RdReport]) -> None:
     """A panel for every file: PSNR over bits a pixel, points and the curves that BD-rates use."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    columns = min(_COLUMNS, len(report.files))
-    rows = math.ceil(len(report.files) / columns)
+    wanted = [(file, report) for report in reports for file in report.files]
+    columns = min(_COLUMNS, len(wanted))
+    rows = math.ceil(len(wanted) / columns)
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, file in zip(panels, report.files, strict=False):
+    for axes, (file, report) in zip(panels, wanted, strict=False):
         _draw(axes, file, report)
-    for axes in panels[len(report.files) :]:
+    for axes in panels[len(wanted) :]:
         axes.set_axis_off()
     figure.savefig(path, dpi=110)
 
@@ -63,7 +65,7 @@ def _draw(axes: Axes, file: str, report: RdReport) -> None:
         points = {"linestyle": "", "marker": marker, "markersize": 4, "label": codec}
         axes.plot(np.exp(curve.log_rate), curve.psnr_db, color=style["color"], **points)
     axes.set_xscale("log")
-    axes.set(title=file, xlabel="bits a pixel", ylabel="RGB PSNR, dB")
+    axes.set(title=file, xlabel="bits a pixel", ylabel=f"{report.kind.psnr}, dB")
     axes.grid(visible=True, which="both", linewidth=0.3)
     if axes.lines:
         axes.legend(fontsize="x-small")

@@ -1,28 +1,29 @@
-"""The benchmark of rate and distortion: every codec makes a file of every picture at every rate."""
+"""The benchmark of rate and distortion: every codec makes a file of every input at every rate."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from pathlib import Path
 
-import numpy as np
-
-from codec.bench.contestants import Contestant, own_contestant, still_peer
-from codec.bench.conventional import STILL_CODECS, eight_bit_array
+from codec.arrays import array_of
+from codec.bench.cases import CLIP_FORMAT, STILL_FORMAT
+from codec.bench.contestants import Content, Contestant, own_contestant, peer
+from codec.bench.inputs import Input
+from codec.bench.kinds import CLIPS, KINDS, Kind
+from codec.bench.pictures import make_frames
 from codec.bench.points import Point, PointStore
 from codec.errors import UsageError
-from codec.media.files import checked_input
-from codec.media.metrics import picture_psnr
-from codec.media.sources import open_source
+from codec.media.frames import Clip, ClipInfo
 from codec.options import EncodeOptions
 
-PEERS = tuple(codec.name for codec in STILL_CODECS)
+PEERS = tuple(name for kind in KINDS for name in kind.peers)
 DECODES = 3
 # Times need compiled kernels and loaded libraries, which an encode of this makes.
-_WARM_UP = (16, 16)
+_WARM_UP = {"height": 64, "width": 64}
+_WARM_UP_FRAMES = 3
+# With fewer steps or a larger lambda latents can all be zero, and none is then coded.
+_WARM_UP_OPTIONS = {"steps": 20, "quality": None, "rd_lambda": 1e-4}
 OnLine = Callable[[str], None]
 
 
@@ -65,44 +66,14 @@ class RdOptions:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An input: the stem of its name, its samples as `eight_bit_array` gives them, its hash."""
+class Measured:
+    """Points, and sentences about what other codecs could not hold."""
 
-    name: str
-    array: np.ndarray
-    file_hash: str
-
-    @property
-    def num_pixels(self) -> int:
-        """Width times height."""
-        return self.array.shape[0] * self.array.shape[1]
+    points: list[Point]
+    notes: list[str]
 
 
-def read_pictures(sources: Sequence[str]) -> list[Picture]:
-    """All inputs.
-
-    Raises:
-        InputError: one cannot be read.
-        UsageError: one is a clip, has more than 8 bit or alpha, or is named like another.
-    """
-    pictures: dict[str, Picture] = {}
-    for source in sources:
-        name = Path(source).stem
-        if name in pictures:
-            raise UsageError(f"two inputs are named {name}; rename one, reports go by these names")
-        clip = open_source(source)
-        if not clip.info.is_still:
-            raise UsageError(f"{source}: is a clip; bench rd measures pictures")
-        try:
-            array = eight_bit_array(clip)
-        except UsageError as error:
-            raise UsageError(f"{source}: {error}") from error
-        file_hash = sha256(checked_input(source).read_bytes()).hexdigest()
-        pictures[name] = Picture(name, array, file_hash)
-    return list(pictures.values())
-
-
-def choose_contestants(options: RdOptions, on_line: OnLine) -> list[Contestant]:
+def choose_contestants(options: RdOptions, kind: Kind, on_line: OnLine) -> list[Contestant]:
     """This codec with each preset, then the peers; those that are not installed are told.
 
     Raises:
@@ -114,82 +85,110 @@ def choose_contestants(options: RdOptions, on_line: OnLine) -> list[Contestant]:
         if names.count(name) > 1:
             raise UsageError(f"two presets are called {name}; rename one, reports go by the names")
     peers = []
-    for name in PEERS if options.peers is None else options.peers:
-        peer = still_peer(name, options.threads)
-        if peer is not None:
-            peers.append(peer)
+    for name in kind.peers if options.peers is None else options.peers:
+        if name not in kind.peers:
+            continue
+        found = peer(name, options.threads)
+        if found is not None:
+            peers.append(found)
         elif options.peers is not None:
-            raise UsageError(f"{name} is not installed; pip install 'modcodec[bench]'")
+            raise UsageError(f"{name} is {kind.missing}")
         else:
-            on_line(f"{name} is left out: not installed (pip install 'modcodec[bench]')")
+            on_line(f"{name} is left out: {kind.missing}")
     return [*own, *peers]
 
 
 def measure_points(
-    pictures: Sequence[Picture],
+    inputs: Sequence[Input],
     contestants: Sequence[Contestant],
     store: PointStore,
     *,
     on_line: OnLine,
-) -> list[Point]:
-    """A point for every picture, contestant and setting; those in the store are not made again."""
+) -> Measured:
+    """A point for every input, contestant and setting; those in the store are not made again.
+
+    Other codecs that cannot hold an input have no point of it.
+    """
     work = [
-        (picture, contestant, setting)
-        for picture in pictures
-        for contestant in sorted(contestants, key=lambda one: one.is_own)
+        (one, contestant, setting)
+        for one in inputs
+        for contestant in sorted(contestants, key=lambda contestant: contestant.is_own)
         for setting in contestant.settings
     ]
-    points, warm = [], set()
-    for number, (picture, contestant, setting) in enumerate(work, start=1):
-        key = (picture.file_hash, contestant.name, setting, contestant.identity)
+    points: list[Point] = []
+    refusals: dict[tuple[str, str], str] = {}
+    warm: set[str] = set()
+    for number, (one, contestant, setting) in enumerate(work, start=1):
+        if (one.name, contestant.name) in refusals:
+            continue
+        key = (one.file_hash, one.num_frames, contestant.name, setting, contestant.identity)
         point = store.get(key)
         if point is None:
-            what = f"{number}/{len(work)} {picture.name}, {contestant.name}, {setting}"
+            what = f"{number}/{len(work)} {one.name}, {contestant.name}, {setting}"
             if contestant.is_own:
                 on_line(what)
             if contestant.name not in warm:
-                _warm_up(contestant)
+                _warm_up(contestant, one.kind)
                 warm.add(contestant.name)
-            point = _measure(picture, contestant, setting)
+            try:
+                point = _measure(one, contestant, setting)
+            except UsageError as error:
+                if contestant.is_own:
+                    raise
+                note = f"{contestant.name} is left out for {one.name}: {error}"
+                refusals[one.name, contestant.name] = note
+                on_line(note)
+                continue
             store.add(point)
             on_line(f"{what}: {_result(point)}")
         # The file may have had another name when it was measured.
-        points.append(replace(point, file=picture.name))
-    return points
+        points.append(replace(point, file=one.name))
+    return Measured(points, list(refusals.values()))
 
 
-def _measure(picture: Picture, contestant: Contestant, setting: str) -> Point:
+def _measure(one: Input, contestant: Contestant, setting: str) -> Point:
+    content = one.content
     started = time.perf_counter()
-    encoded = contestant.encode(picture.array, contestant.settings[setting])
+    encoded = contestant.encode(content, contestant.settings[setting])
     encode_s = time.perf_counter() - started
     decode_times_s = []
     for _ in range(DECODES):
         started = time.perf_counter()
         decoded = contestant.decode(encoded.data)
         decode_times_s.append(time.perf_counter() - started)
+    psnr_db, frame_psnr_db = one.psnr_of(decoded)
     return Point(
-        file=picture.name,
-        file_hash=picture.file_hash,
+        file=one.name,
+        file_hash=one.file_hash,
         codec=contestant.name,
         setting=setting,
         identity=contestant.identity,
         threads=contestant.threads,
-        size_bytes=len(encoded.data),
+        size_bytes=encoded.size_bytes,
         network_bytes=encoded.network_bytes,
-        bpp=8 * len(encoded.data) / picture.num_pixels,
-        psnr_db=picture_psnr(picture.array, decoded),
+        bpp=8 * encoded.size_bytes / one.num_pixels,
+        psnr_db=psnr_db,
         encode_s=encode_s,
         decode_s=min(decode_times_s),
+        num_frames=one.num_frames,
+        frame_psnr_db=frame_psnr_db,
     )
 
 
-def _warm_up(contestant: Contestant) -> None:
+def _warm_up(contestant: Contestant, kind: Kind) -> None:
     value = next(iter(contestant.settings.values()))
     if contestant.is_own:
-        value = replace(value, steps=1)
-    array = np.arange(3 * _WARM_UP[0] * _WARM_UP[1], dtype=np.uint32).astype(np.uint8)
-    encoded = contestant.encode(array.reshape(*_WARM_UP, 3), value)
-    contestant.decode(encoded.data)
+        value = replace(value, **_WARM_UP_OPTIONS)
+    contestant.decode(contestant.encode(_made(kind), value).data)
+
+
+def _made(kind: Kind) -> Content:
+    """A small picture or clip that all codecs can hold."""
+    is_still = kind is not CLIPS
+    pixel_format, num_frames = (STILL_FORMAT, 1) if is_still else (CLIP_FORMAT, _WARM_UP_FRAMES)
+    info = ClipInfo(pixel_format, **_WARM_UP, is_still=is_still)
+    frames = make_frames(pixel_format, **_WARM_UP, num_frames=num_frames)
+    return array_of(info, frames) if is_still else Clip(info, iter(frames), num_frames)
 
 
 def _result(point: Point) -> str:

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from codec.bench.bdrate import BdRate, RateCurve, bd_rate
 from codec.bench.machine import Machine, describe_machine
-from codec.bench.points import Point, Published
+from codec.bench.points import Curves, Point
 
 if TYPE_CHECKING:
     from codec.bench.contestants import Contestant
-    from codec.bench.rd import Picture
-
-DEFAULT_ANCHOR = "avif-s0-444"
-# Bits a pixel between which this codec is meant to be better than the anchor.
-CHECKED_BPP = (0.1, 1.5)
+    from codec.bench.inputs import Input
+    from codec.bench.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,14 @@ class Means:
 class RdReport:
     """All that was measured and what follows from it.
 
-    `codecs` are all, `own` this one's presets; those in `published` have points from elsewhere for
-    at least one file. `curves` go by file and codec, `bd_rates` by codec and file, None where
-    either codec has no points. `num_checked` points were compared with the anchor's curve and
-    `behind` are worse; those in `unchecked` lie beyond it. `date` is ISO 8601 in UTC.
+    `notes` are sentences about what was left out. `codecs` are all, `own` this one's presets;
+    those in `published` have points from elsewhere for at least one file. `curves` go by file and
+    codec, `bd_rates` by codec and file, None where either codec has no points. `num_checked` points
+    were compared with the anchor's curve and `behind` are worse; those in `unchecked` lie beyond
+    it. `date` is ISO 8601 in UTC.
     """
 
+    kind: Kind
     date: str
     command: str
     machine: Machine
@@ -62,6 +61,7 @@ class RdReport:
     codecs: list[str]
     own: list[str]
     identities: dict[str, str]
+    notes: list[str] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     curves: dict[str, dict[str, RateCurve]] = field(default_factory=dict)
@@ -88,8 +88,10 @@ class RdReport:
             | {"psnr_db": one.point.psnr_db, "anchor_bpp": one.anchor_bpp}
             for one in self.behind
         ]
+        words = ("date", "command", "anchor", "identities", "notes")
         return {
-            **{name: getattr(self, name) for name in ("date", "command", "anchor", "identities")},
+            "kind": self.kind.name,
+            **{name: getattr(self, name) for name in words},
             "machine": asdict(self.machine),
             "means": [asdict(mean) for mean in self.means],
             "bd_rates": rates,
@@ -101,18 +103,23 @@ class RdReport:
 
 def make_report(
     points: Sequence[Point],
-    pictures: Sequence[Picture],
+    inputs: Sequence[Input],
     contestants: Sequence[Contestant],
-    published: Sequence[Published],
+    published: Sequence[Curves],
     *,
     anchor: str,
     command: str,
+    notes: Sequence[str] = (),
 ) -> RdReport:
-    """Put together what was measured, what was published, and compute all that follows."""
-    files = [picture.name for picture in pictures]
+    """Put together what was measured, what was published, and compute all that follows.
+
+    The inputs are of one kind.
+    """
+    files = [one.name for one in inputs]
     curves, foreign = _all_curves(files, points, published)
     names = [contestant.name for contestant in contestants]
     report = RdReport(
+        kind=inputs[0].kind,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=command,
         machine=describe_machine(),
@@ -121,6 +128,7 @@ def make_report(
         codecs=[*names, *(codec for codec in foreign if codec not in names)],
         own=[contestant.name for contestant in contestants if contestant.is_own],
         identities={contestant.name: contestant.identity for contestant in contestants},
+        notes=list(notes),
         published=foreign,
         points=list(points),
         curves=curves,
@@ -133,7 +141,7 @@ def make_report(
 
 
 def _check_against_anchor(report: RdReport) -> None:
-    low_bpp, high_bpp = CHECKED_BPP
+    low_bpp, high_bpp = report.kind.checked_bpp
     for point in report.points:
         if point.codec not in report.own or not low_bpp <= point.bpp <= high_bpp:
             continue
@@ -149,7 +157,7 @@ def _check_against_anchor(report: RdReport) -> None:
 
 
 def _all_curves(
-    files: Sequence[str], points: Sequence[Point], published: Sequence[Published]
+    files: Sequence[str], points: Sequence[Point], published: Sequence[Curves]
 ) -> tuple[dict[str, dict[str, RateCurve]], list[str]]:
     """Curves by file and codec, and the codecs that have a curve from elsewhere.
 
