@@ -63,8 +63,7 @@ class Recipe:
     `candidates` networks are started and share `candidate_share` of the steps, the best one goes
     on; with motion, `growth_share` of the steps go to few frames at first instead. The last
     `tail_share` runs with rounded latents. Learning rates are those of SOAP
-    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded, those of
-    motion by `motion_gain`).
+    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded).
     """
 
     candidates: int = 3
@@ -77,13 +76,12 @@ class Recipe:
     final_lr: float = 1e-5
     latent_betas: tuple[float, float] = (0.8, 0.95)
     gain: float = 16.0
-    motion_gain: float = 4.0
     temperature: tuple[float, float] = (0.35, 0.08)
     noise: tuple[float, float] = (0.22, 0.15)
 
     def __post_init__(self) -> None:
         limits = (
-            ("gain and motion_gain are above 0", min(self.gain, self.motion_gain) > 0),
+            ("gain is above 0", self.gain > 0),
             ("temperature is above 0", min(self.temperature) > 0),
             ("candidate_share and tail_share are less than 1 together",
              self.candidate_share + self.tail_share < 1),

@@ -12,6 +12,16 @@ from codec.arch.motion import MOTION_CONTEXTS, MOTION_LAYERS
 from codec.layers.arm import Arm, Ifce, gather_contexts, laplace_bits, upsample_nearest
 
 
+def motion_arm() -> Arm:
+    """The ARM of motion grids; at first it expects the mean of the vectors beside and above."""
+    arm = Arm(MOTION_CONTEXTS, MOTION_LAYERS)
+    with torch.no_grad():
+        arm.stab_weight.zero_()
+        arm.stab_weight[0, :2] = 0.5
+        arm.out_weight.mul_(0.1)
+    return arm
+
+
 class EntropyModel(nn.Module):
     """One ARM shared by all grids and an IFCE for each grid that has one."""
 
@@ -19,7 +29,7 @@ class EntropyModel(nn.Module):
         super().__init__()
         self.arch, self.num_frames, self.size = arch, num_frames, (height, width)
         self.arm = Arm(arch.arm_width, arch.arm_layers)
-        self.motion_arm = Arm(MOTION_CONTEXTS, MOTION_LAYERS) if arch.has_motion else None
+        self.motion_arm = motion_arm() if arch.has_motion else None
         self.ifce = nn.ModuleDict(
             {
                 str(i): Ifce(len(sources), arch.ifce_features)

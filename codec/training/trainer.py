@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -242,30 +241,20 @@ class Trainer:
         )
 
     def parameters_of(self, state: Trained) -> list[nn.Parameter]:
-        """What the optimizer of latents changes: latents in units of their gain."""
-        pairs = zip(state.latents, self.gains, strict=True)
-        return [nn.Parameter(latent.detach() / gain) for latent, gain in pairs]
-
-    @property
-    def gains(self) -> list[float]:
-        """Bins that a parameter of 1 stands for, of each grid."""
-        recipe = self.task.recipe
-        return [recipe.motion_gain if g.motion else recipe.gain for g in self.task.arch.grids]
+        """What the optimizer of latents changes: latents in units of `gain` bins."""
+        return [nn.Parameter(latent.detach() / self.task.recipe.gain) for latent in state.latents]
 
     def loss(
         self, model: nn.Module, parameters: Sequence[Tensor], temperature: float, noise: float
     ) -> Tensor:
         """J with noisy, softly rounded latents."""
-        latents: list[Tensor] = []
-        # Grids with the same gain are neighbours.
-        for gain, own in groupby(zip(self.gains, parameters, strict=True), lambda pair: pair[0]):
-            latents += self.backend.noisy_rounding(
-                [parameter for _, parameter in own],
-                gain=gain,
-                noise_std=noise,
-                temperature=temperature,
-                generator=self.generator,
-            )
+        latents = self.backend.noisy_rounding(
+            parameters,
+            gain=self.task.recipe.gain,
+            noise_std=noise,
+            temperature=temperature,
+            generator=self.generator,
+        )
         return self._rounded_loss(model, latents)
 
     def _rounded_loss(self, model: nn.Module, latents: Sequence[Tensor]) -> Tensor:
@@ -275,8 +264,7 @@ class Trainer:
 
     def keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
         """Take latents from their parameters into the state and measure it."""
-        pairs = zip(parameters, self.gains, strict=True)
-        state.latents = [parameter.detach() * gain for parameter, gain in pairs]
+        state.latents = [p.detach() * self.task.recipe.gain for p in parameters]
         state.cost = self.evaluate(state.model, state.latents)
         if not self.last.at(self.rd_lambda).j <= state.cost.j:
             self.last = state.cost
