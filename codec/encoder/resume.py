@@ -20,7 +20,7 @@ from codec.encoder.coding import Coded
 from codec.errors import BitstreamError, InputError, UsageError
 from codec.media.frames import ClipInfo, Frame
 from codec.training.checkpoint import read_checkpoint, write_checkpoint
-from codec.training.trainer import Snapshot
+from codec.training.phase import Snapshot
 
 WRITE_EVERY_S = 30.0
 _TRAINING = "training/"

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
+
 from codec.arch import Inter, prediction_levels
-from codec.training.states import Task, Trained
+from codec.training.phase import MainPhase
+from codec.training.states import Task
 
 
 class Stage(NamedTuple):
-    """The task of some frames of a segment (`numbers`, in order), and its steps."""
+    """The task of some frames of a segment, and its steps."""
 
     task: Task
-    numbers: list[int]
     steps: int
 
 
@@ -25,13 +27,14 @@ def plan_stages(task: Task, steps: int) -> list[Stage]:
     levels, num_frames = prediction_levels(len(task.frames)), len(task.frames)
     stages = []
     for count in range(1, len(levels)):
-        numbers = sorted(inter.frame for level in levels[:count] for inter in level)
-        each = steps * num_frames // (len(levels) - 1) // len(numbers)
-        stages.append(Stage(_part(task, numbers, levels[:count]), numbers, each))
+        part = _part(task, levels[:count])
+        each = steps * num_frames // (len(levels) - 1) // len(part.frames)
+        stages.append(Stage(part, each))
     return stages
 
 
-def _part(task: Task, numbers: list[int], prediction: tuple[tuple[Inter, ...], ...]) -> Task:
+def _part(task: Task, prediction: tuple[tuple[Inter, ...], ...]) -> Task:
+    numbers = numbers_of(prediction)
     return replace(
         task,
         frames=[task.frames[t] for t in numbers],
@@ -41,9 +44,17 @@ def _part(task: Task, numbers: list[int], prediction: tuple[tuple[Inter, ...], .
     )
 
 
-def carry_over(small: Trained, numbers: list[int], large: Trained, others: list[int]) -> None:
-    """Give a fresh state of the frames `others` the networks and latents of some of them."""
-    large.model.load_state_dict(small.model.state_dict())
-    places = [others.index(number) for number in numbers]
-    for source, target in zip(small.latents, large.latents, strict=True):
-        target.data[places] = source.detach()
+def numbers_of(prediction: tuple[tuple[Inter, ...], ...]) -> list[int]:
+    """The frames of some levels, in display order."""
+    return sorted(inter.frame for level in prediction for inter in level)
+
+
+def carry_over(before: MainPhase, after: MainPhase) -> None:
+    """Give a phase with more frames the networks, what SOAP knows of them, and the latents."""
+    after.state.model.load_state_dict(before.state.model.state_dict())
+    after.optimizers.load_networks(before.optimizers)
+    few, many = (numbers_of(phase.state.model.picture.prediction) for phase in (before, after))
+    places = [many.index(number) for number in few]
+    with torch.no_grad():
+        for source, target in zip(before.parameters, after.parameters, strict=True):
+            target[places] = source
