@@ -78,6 +78,15 @@ CLIP = architecture(
     ),
 )
 
+MOVING = architecture(
+    static="0-1",
+    slow="2:1",
+    dynamic="2",
+    hyper="3",
+    motion="2,4",
+    synthesis=("6-1-linear-relu", "5-1-linear-none", "X-3-linear-relu", "X-3-residual-none"),
+)
+
 
 def check_network(network: Network, numerics: Numerics) -> str | None:
     """Why `network` is not legal, or None if it is: `load_network` without the exception."""

@@ -23,7 +23,7 @@ from codec.bitstream.elements import Partition
 from codec.fixedpoint.entropy import decode_latents, encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
-from codec.fixedpoint.render import features, frame_noise, render
+from codec.fixedpoint.render import frame_noise, make_scene, render
 from codec.fixedpoint.render_reference import channel_levels_reference, render_reference
 from codec.fixedpoint.stack import channel_levels
 from codec.fixedpoint.synthesis import synthesise
@@ -98,8 +98,9 @@ def test_stages_add_up_to_rendering() -> None:
     program = load_network(random_network(arch, NARROW, seed=4), NARROW)
     latents = random_latents(arch, **size, seed=1)
     made = list(render(program, latents, {}, **size, noise_seed=5))
-    kept = list(features(program, latents, {}, **size))
-    for t, feature in enumerate(kept):
+    scene = make_scene(program, latents, {}, **size)
+    for t in range(3):
+        feature = scene.features_at(t, 1)
         noise = frame_noise(program, seed=5, frame=t, height=20, width=14)
         channels = synthesise(program, feature.planes, feature.active, noise=noise)
         assert np.array_equal(channels, made[t])
@@ -109,7 +110,8 @@ def test_a_slice_is_made_once_for_all_its_frames() -> None:
     arch = architecture(static="0-2", hyper="2")
     size = {"num_frames": 3, "height": 9, "width": 9}
     program = load_network(random_network(arch, NARROW, seed=4), NARROW)
-    first, *others = features(program, random_latents(arch, **size, seed=1), {}, **size)
+    scene = make_scene(program, random_latents(arch, **size, seed=1), {}, **size)
+    first, *others = (scene.features_at(t, 1) for t in range(3))
     assert all(
         other.planes is first.planes or other.planes.base is first.planes.base for other in others
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 
 from codec.arch import numerics_for_depth
 from codec.bench.cases import Subject, describe
@@ -14,8 +17,7 @@ from codec.decoder import open_stream
 from codec.fixedpoint.entropy import decode_latents
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels
 from codec.fixedpoint.program import load_network
-from codec.fixedpoint.render import features, frame_noise
-from codec.fixedpoint.synthesis import synthesise
+from codec.fixedpoint.render import make_picture, make_scene, making_order
 
 PARTS = ("container", "network", "entropy", "features", "synthesis", "samples", "hash")
 WHOLE = "decode"
@@ -111,16 +113,25 @@ def decode_by_part(data: bytes, *, threads: int) -> Laps:
             **size,
         )
         watch.lap("entropy")
-        made = features(program, latents, segment.codes, num_frames=segment.num_frames, **size)
-        for t, feature in enumerate(made):
+        scene = make_scene(
+            program,
+            latents,
+            segment.codes,
+            num_frames=segment.num_frames,
+            noise_seed=segment.noise_seed,
+            **size,
+        )
+        pictures: dict[int, np.ndarray] = {}
+        frames = range(segment.num_frames)
+        for inter in chain.from_iterable(making_order(program.arch, frames, len(frames))):
+            feature = scene.features_at(inter.frame, threads)
             watch.lap("features")
-            noise = frame_noise(program, seed=segment.noise_seed, frame=t, **size)
-            channels = synthesise(
-                program, feature.planes, feature.active, noise=noise, threads=threads
-            )
+            picture = make_picture(scene, inter, feature, pictures, threads=threads)
+            if program.arch.has_motion:
+                pictures[inter.frame] = picture
             watch.lap("synthesis")
             planes = frames_from_channels(
-                channels, reader.info.format, numerics=numerics, threads=threads
+                picture, reader.info.format, numerics=numerics, threads=threads
             )
             watch.lap("samples")
             frame_hash(planes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from codec.errors import BitstreamError, LimitError
 from codec.fixedpoint.entropy import decode_latents
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels
 from codec.fixedpoint.program import Program
-from codec.fixedpoint.render import frame_noise
-from codec.fixedpoint.stack import Features, frame_features, temporal_stack
-from codec.fixedpoint.synthesis import synthesise
-from codec.jit import map_ahead
+from codec.fixedpoint.render import draw, make_scene
 from codec.media.frames import ClipInfo
 
 Planes = tuple[np.ndarray, ...]
@@ -25,8 +22,6 @@ Planes = tuple[np.ndarray, ...]
 # Latents and activations of segments that are held at once, at least 8 a pixel of a large frame.
 MAX_SEGMENT_SAMPLES = 1 << 29
 _SAMPLES_PER_PIXEL = 8
-# Up to this size there is memory for a frame in each thread.
-MAX_PIXELS_SIDE_BY_SIDE = 1 << 20
 
 
 def segment_samples(
@@ -34,8 +29,8 @@ def segment_samples(
 ) -> int:
     """Numbers that decoding a segment holds at once: latents, temporal stack, one frame.
 
-    The inputs of a temporal layer count with the columns that a convolution replicates at both
-    sides, which in narrow pictures are most of them.
+    With motion all pictures are held. The inputs of a temporal layer count with the columns that a
+    convolution replicates at both sides, which in narrow pictures are most of them.
     """
 
     def area(level: int, *, margin: int = 0) -> int:
@@ -56,7 +51,8 @@ def segment_samples(
         ),
         default=0,
     )
-    return latents + stack + (arch.num_inputs + arch.num_channels) * area(0)
+    pictures = num_frames * arch.num_channels * area(0) if arch.has_motion else 0
+    return latents + stack + pictures + (arch.num_inputs + arch.num_straight) * area(0)
 
 
 def check_segment(
@@ -111,7 +107,23 @@ def decode_segment(
         partition=segment.partition,
         threads=threads,
     )
-    pictures = _pictures(segment, program, info, latents, frames=frames, threads=threads)
+    scene = make_scene(
+        program,
+        latents,
+        segment.codes,
+        num_frames=segment.num_frames,
+        height=height,
+        width=width,
+        noise_seed=segment.noise_seed,
+        threads=threads,
+    )
+
+    def planes_of(picture: np.ndarray, threads: int) -> Planes:
+        return frames_from_channels(
+            picture, info.format, numerics=program.numerics, threads=threads
+        )
+
+    pictures = draw(scene, planes_of, frames=frames, threads=threads)
     for t, planes in zip(frames, pictures, strict=True):
         found, stated = frame_hash(planes), segment.frame_hashes[t]
         if found != stated:
@@ -120,34 +132,3 @@ def decode_segment(
                 f"states {stated:08x}"
             )
         yield planes
-
-
-def _pictures(
-    segment: Segment,
-    program: Program,
-    info: ClipInfo,
-    latents: Sequence[np.ndarray],
-    *,
-    frames: range,
-    threads: int,
-) -> Iterator[Planes]:
-    """Planes of each frame. Small frames are made side by side, strips of large ones are."""
-    _, _, height, width = segment.rect
-    size = {"height": height, "width": width}
-    low = temporal_stack(
-        program, latents, segment.codes, num_frames=segment.num_frames, threads=threads, **size
-    )
-    is_large = len(frames) == 1 or height * width > MAX_PIXELS_SIDE_BY_SIDE
-    of_frames, inside = (1, threads) if is_large else (threads, 1)
-
-    def picture(numbered: tuple[int, Features]) -> Planes:
-        t, feature = numbered
-        seed = segment.noise_seed
-        noise = frame_noise(program, seed=seed, frame=t, threads=inside, **size)
-        channels = synthesise(program, *feature, noise=noise, threads=inside)
-        return frames_from_channels(
-            channels, info.format, numerics=program.numerics, threads=inside
-        )
-
-    made = frame_features(program, low, latents, frames=frames, threads=inside, **size)
-    return map_ahead(picture, zip(frames, made, strict=True), threads=of_frames)

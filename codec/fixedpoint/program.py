@@ -15,6 +15,7 @@ from codec.arch import (
     ifce_sources,
     param_specs,
     pre_levels,
+    synthesis_inputs,
     temporal_inputs,
     up_stages,
 )
@@ -309,15 +310,15 @@ def _load_synthesis(
             **bound,
         )
 
-    loaded, inputs = [], arch.num_inputs
+    loaded = []
     for i, layer in enumerate(arch.synthesis):
         group = "synth_in.weight" if i == 0 else "synth.weight"
         in_frac = numerics.feature_frac if i == 0 else numerics.synth_frac
         is_residual = layer.kind == "residual"
+        inputs = synthesis_inputs(arch, i)
         residual = _identity(layer, inputs, params.exponent(group)) if is_residual else 0
         low = 0 if layer.relu else -numerics.act_max
         loaded.append(rows(f"synth.{i}", group, in_frac, low=low, residual=residual))
-        inputs = layer.out
     stab = rows(
         "synth.stab", "synth_in.weight", numerics.feature_frac, low=-numerics.act_max, residual=0
     )

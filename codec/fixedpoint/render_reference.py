@@ -13,6 +13,7 @@ from codec.arch import (
     Numerics,
     grid_shape,
     num_codes,
+    prediction_levels,
     slice_of,
     temporal_at,
 )
@@ -20,6 +21,12 @@ from codec.arch.network import FEATURES
 from codec.bitstream.elements import Network
 from codec.bitstream.tables import load_tables
 from codec.fixedpoint.formats import align, rshift, sat
+from codec.fixedpoint.motion_reference import (
+    compose_reference,
+    motion_vectors_reference,
+    vectors_reference,
+    warp_reference,
+)
 from codec.media.frames import PixelFormat
 
 
@@ -191,34 +198,45 @@ def temporal_reference(
     return sat(planes + out, limit) if layer.res else out
 
 
+def _synthesis_layer(
+    network: Network, name: str, planes: np.ndarray, *, is_first: bool, numerics: Numerics
+) -> np.ndarray:
+    """The layer `name` of the synthesis or its stabiliser on (C, H, W), without its relu."""
+    group = "synth_in.weight" if is_first else "synth.weight"
+    e, frac = network.exponents[group], numerics.synth_frac
+    frac = numerics.feature_frac if is_first else frac
+    weight = network.values[f"{name}.weight"].astype(np.int64)[:, :, None]
+    bias = network.values[f"{name}.bias"].astype(np.int64)
+    bias = align(bias, network.exponents["synth.bias"], frac + e)
+    acc = convolve_reference(
+        planes[None], weight, bias, frame=0, groups=1, dilation=1, numerics=numerics
+    )
+    layers = {f"synth.{i}": layer for i, layer in enumerate(network.arch.synthesis)}
+    if name in layers and layers[name].kind == "residual":
+        acc = _sum(acc + (planes << e), numerics)
+    return sat(rshift(acc, frac + e - numerics.synth_frac), numerics.act_max)
+
+
+def layers_reference(
+    network: Network, planes: np.ndarray, layers: range, *, numerics: Numerics
+) -> np.ndarray:
+    """Some layers of the synthesis on (C, H, W), one after the other."""
+    x = planes.astype(np.int64)
+    for i in layers:
+        x = _synthesis_layer(network, f"synth.{i}", x, is_first=i == 0, numerics=numerics)
+        x = np.maximum(x, 0) if network.arch.synthesis[i].relu else x
+    return x
+
+
 def synthesis_reference(
     network: Network, features: np.ndarray, noise: np.ndarray | None, *, numerics: Numerics
 ) -> np.ndarray:
-    """Synthesis with its stabiliser on features (C, H, W) of one frame."""
-    arch, exponents, limit = network.arch, network.exponents, numerics.act_max
-    values = {name: q.astype(np.int64) for name, q in network.values.items()}
-
-    def apply(
-        name: str, e: int, frac: int, planes: np.ndarray, residual: np.ndarray | int
-    ) -> np.ndarray:
-        weight = values[f"{name}.weight"][:, :, None]
-        bias = align(values[f"{name}.bias"], exponents["synth.bias"], frac + e)
-        acc = convolve_reference(
-            planes[None], weight, bias, frame=0, groups=1, dilation=1, numerics=numerics
-        )
-        acc = _sum(acc + residual, numerics)
-        return sat(rshift(acc, frac + e - numerics.synth_frac), limit)
-
-    e_in, frac = exponents["synth_in.weight"], numerics.feature_frac
-    stab = apply("synth.stab", e_in, frac, features, 0)
-    x = (features if noise is None else np.concatenate([features, noise])).astype(np.int64)
-    for i, layer in enumerate(arch.synthesis):
-        e = e_in if i == 0 else exponents["synth.weight"]
-        residual = x << e if layer.kind == "residual" else 0
-        x = apply(f"synth.{i}", e, frac, x, residual)
-        x = np.maximum(x, 0) if layer.relu else x
-        frac = numerics.synth_frac
-    return sat(x + stab, limit)
+    """Trunk of the synthesis with its stabiliser on features (C, H, W) of one frame."""
+    stab = _synthesis_layer(network, "synth.stab", features, is_first=True, numerics=numerics)
+    planes = features if noise is None else np.concatenate([features, noise])
+    trunk = range(network.arch.num_trunk)
+    made = layers_reference(network, planes, trunk, numerics=numerics)
+    return sat(made + stab, numerics.act_max)
 
 
 def _hash_reference(*values: int) -> int:
@@ -319,7 +337,7 @@ def render_reference(
     noise_seed: int,
     numerics: Numerics,
 ) -> np.ndarray:
-    """Twin of `codec.fixedpoint.render.render`: (T, C_out, H, W) int64."""
+    """Twin of `codec.fixedpoint.render.render`: (T, C, H, W) int64."""
     numerics = numerics.with_features(network.exponents[FEATURES])
     size = {"height": height, "width": width, "numerics": numerics}
     channels, levels = _stack(network, latents, codes, num_frames=num_frames, **size)
@@ -330,7 +348,33 @@ def render_reference(
         if network.arch.common_randomness:
             noise = noise_reference(levels, seed=noise_seed, frame=t, **size)
         frames.append(synthesis_reference(network, features, noise, numerics=numerics))
-    return np.stack(frames)
+    if not network.arch.has_motion:
+        return np.stack(frames)
+    return np.stack(_predicted(network, latents, frames, numerics))
+
+
+def _predicted(
+    network: Network,
+    latents: Sequence[np.ndarray],
+    straight: Sequence[np.ndarray],
+    numerics: Numerics,
+) -> list[np.ndarray]:
+    """The pictures of all frames, from what the trunk makes of each."""
+    arch, (height, width) = network.arch, straight[0].shape[1:]
+    size = {"num_frames": len(straight), "height": height, "width": width}
+    fields = motion_vectors_reference(arch, latents, **size)
+    made: dict[int, np.ndarray] = {}
+    for inter in (inter for level in prediction_levels(len(straight)) for inter in level):
+        vectors = vectors_reference(fields[inter.frame], inter)
+        warped = [
+            warp_reference(made[frame], vector, level=arch.block_level)
+            for frame, vector in zip(inter[1:], vectors, strict=False)
+        ]
+        x = compose_reference(straight[inter.frame], warped, numerics=numerics)
+        later = range(arch.num_trunk, len(arch.synthesis))
+        x = layers_reference(network, x, later, numerics=numerics)
+        made[inter.frame] = np.clip(x, 0, 1 << numerics.synth_frac)
+    return [made[t] for t in range(len(straight))]
 
 
 def frames_reference(

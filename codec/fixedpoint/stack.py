@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -224,54 +224,50 @@ def temporal_stack(
     return LowStack(last, blocks)
 
 
-def frame_features(
-    program: Program,
-    low: LowStack,
-    latents: Sequence[np.ndarray],
-    *,
-    frames: range,
-    height: int,
-    width: int,
-    threads: int = 1,
-) -> Iterator[Features]:
-    """Full-resolution features of the given frames, from the result of `temporal_stack`.
+class FrameFeatures:
+    """Full-resolution features of any frame, from the result of `temporal_stack`.
 
-    A slice is brought to full resolution once, when the first frame that it serves is reached. The
-    arrays may be shared between frames: nobody writes to them.
+    A slice is brought to full resolution once for frames that are asked for one after the other.
+    The arrays may be shared between frames: nobody writes to them.
     """
-    finer = {g.time_stride for g in program.arch.latent_grids if g.level < low.level}
-    strides = sorted({*low.blocks, *finer}, key=_block_order)
-    reached: dict[int, tuple[int, Block]] = {}
-    for frame in frames:
-        for stride in strides:
+
+    def __init__(
+        self,
+        program: Program,
+        low: LowStack,
+        latents: Sequence[np.ndarray],
+        *,
+        height: int,
+        width: int,
+    ) -> None:
+        self._program, self._low, self._latents = program, low, latents
+        self._size = height, width
+        finer = {g.time_stride for g in program.arch.latent_grids if g.level < low.level}
+        self._strides = sorted({*low.blocks, *finer}, key=_block_order)
+        self._reached: dict[int, tuple[int, Block]] = {}
+
+    def at(self, frame: int, threads: int = 1) -> Features:
+        """Features of one frame; not for calls from several threads at once."""
+        for stride in self._strides:
             number = frame // stride if stride else 0
-            if stride not in reached or reached[stride][0] != number:
-                block = _full_slice(program, low, latents, stride, number, (height, width), threads)
-                reached[stride] = (number, block)
-        yield _features([reached[stride][1] for stride in strides])
+            if self._reached.get(stride, (-1,))[0] != number:
+                self._reached[stride] = number, self._full_slice(stride, number, threads)
+        return _features([self._reached[stride][1] for stride in self._strides])
 
-
-def _full_slice(
-    program: Program,
-    low: LowStack,
-    latents: Sequence[np.ndarray],
-    stride: int,
-    number: int,
-    size: tuple[int, int],
-    threads: int,
-) -> Block:
-    """Slice `number` of the block of a stride at full resolution."""
-    block = low.blocks[stride].part(number) if stride in low.blocks else None
-    own = {
-        i: latents[i][number : number + 1]
-        for i, grid in enumerate(program.arch.grids)
-        if grid.time_stride == stride
-    }
-    for level in range(low.level - 1, -1, -1):
-        shape = _shape_at(level, *size)
-        block = _descend(program, block, own, level=level, shape=shape, threads=threads)
-    assert block is not None
-    return block
+    def _full_slice(self, stride: int, number: int, threads: int) -> Block:
+        """Slice `number` of the block of a stride at full resolution."""
+        program, low = self._program, self._low
+        block = low.blocks[stride].part(number) if stride in low.blocks else None
+        own = {
+            i: self._latents[i][number : number + 1]
+            for i, grid in enumerate(program.arch.grids)
+            if grid.time_stride == stride
+        }
+        for level in range(low.level - 1, -1, -1):
+            shape = _shape_at(level, *self._size)
+            block = _descend(program, block, own, level=level, shape=shape, threads=threads)
+        assert block is not None
+        return block
 
 
 def _features(blocks: Sequence[Block]) -> Features:

@@ -1,8 +1,8 @@
-"""From full-resolution features to picture channels: strips of rows, worked off in tiles."""
+"""The layers of the synthesis, before and after prediction: strips of rows, worked in tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,13 +46,11 @@ def _restrict(rows: Rows, channels: np.ndarray, kernel: int) -> Rows:
     return rows._replace(weight=real[:, channels].reshape(rows.weight.shape[0], -1))
 
 
-def _make_runs(program: Program, channels: np.ndarray) -> list[Run]:
-    """The runs of the synthesis, of whose inputs only `channels` are there."""
-    layers, runs = program.arch.synthesis, []
+def _make_runs(layers: Sequence[Layer], all_rows: Sequence[Rows]) -> list[Run]:
+    """The runs of layers and their rows."""
+    runs = []
     for start, end in cut_runs(layers):
-        rows, kernel = list(program.synthesis[start:end]), layers[start].kernel_space
-        if start == 0:
-            rows[0] = _restrict(rows[0], channels, kernel)
+        rows, kernel = all_rows[start:end], layers[start].kernel_space
         later = [layer.kernel_space // 2 for layer in layers[end:]]
         runs.append(Run(pack(*rows), kernel, sum(later), later[0] if later else 0))
     return runs
@@ -138,6 +136,20 @@ def _strip(
     return source
 
 
+def _in_strips(
+    make: Callable[[tuple[int, int]], np.ndarray], out: np.ndarray, threads: int
+) -> None:
+    """Fill `out` (C, H, W) with what `make` gives for (first row, end) of each strip."""
+    _, height, width = out.shape
+    step = max(_MIN_STRIP_ROWS, _STRIP_SAMPLES // width)
+
+    def job(first: int) -> None:
+        rows = (first, min(first + step, height))
+        out[:, slice(*rows)] = make(rows)
+
+    run_parallel(job, range(0, height, step), threads=threads)
+
+
 def synthesise(
     program: Program,
     planes: np.ndarray,
@@ -146,7 +158,9 @@ def synthesise(
     noise: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """The synthesis with its stabiliser: out = sat(trunk(features, noise) + stab(features)).
+    """The trunk with its stabiliser: out = sat(trunk(features, noise) + stab(features)).
+
+    Without motion the trunk is the whole synthesis.
 
     Args:
         program: a checked network.
@@ -155,22 +169,40 @@ def synthesise(
         noise: (C, H, W) common randomness, where the architecture has it.
 
     Returns:
-        (C_out, H, W) in the synthesis format.
+        (arch.num_straight, H, W) in the synthesis format.
     """
-    _, height, width = planes.shape
+    arch, limit = program.arch, program.numerics.act_max
     channels = np.flatnonzero(active)
     stab = [Run(pack(_restrict(program.stab, channels, 1)), 1, 0, 0)]
     if noise is not None:
         channels = np.concatenate([channels, len(active) + np.arange(len(active))])
-    trunk = _make_runs(program, channels)
-    out = np.empty((program.arch.num_channels, height, width), planes.dtype)
+    layers = arch.synthesis[: arch.num_trunk]
+    rows = list(program.synthesis[: arch.num_trunk])
+    rows[0] = _restrict(rows[0], channels, layers[0].kernel_space)
+    trunk = _make_runs(layers, rows)
+    out = np.empty((arch.num_straight, *planes.shape[1:]), planes.dtype)
 
-    def job(first: int) -> None:
-        rows = (first, min(first + step, height))
+    def make(rows: tuple[int, int]) -> np.ndarray:
         made, other = _strip(trunk, planes, noise, rows), _strip(stab, planes, None, rows)
-        add_saturated(made.ravel(), other.ravel(), program.numerics.act_max)
-        out[:, slice(*rows)] = made
+        add_saturated(made.ravel(), other.ravel(), limit)
+        return made
 
-    step = max(_MIN_STRIP_ROWS, _STRIP_SAMPLES // width)
-    run_parallel(job, range(0, height, step), threads=threads)
+    _in_strips(make, out, threads)
+    return out
+
+
+def filter_composed(program: Program, planes: np.ndarray, *, threads: int = 1) -> np.ndarray:
+    """The layers behind the prediction, on planes (C, H, W), held to [0, 1]: a picture.
+
+    Args:
+        program: a checked network with motion.
+        planes: residue plus prediction in the synthesis format, within +-act_max.
+    """
+    arch, one = program.arch, 1 << program.numerics.synth_frac
+    layers = arch.synthesis[arch.num_trunk :]
+    if not layers:
+        return np.clip(planes, 0, one)
+    runs = _make_runs(layers, program.synthesis[arch.num_trunk :])
+    out = np.empty_like(planes)
+    _in_strips(lambda rows: np.clip(_strip(runs, planes, None, rows), 0, one), out, threads)
     return out

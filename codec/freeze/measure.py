@@ -15,9 +15,8 @@ from codec.errors import BitstreamError
 from codec.fixedpoint.entropy import latent_rate
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import Program, load_network
-from codec.fixedpoint.render import features, frame_noise
+from codec.fixedpoint.render import Scene, draw, frame_noise, make_scene
 from codec.fixedpoint.stack import Features
-from codec.fixedpoint.synthesis import synthesise
 from codec.freeze.quantize import Arrays
 from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import error_maps, frame_mse
@@ -111,8 +110,8 @@ class Meter:
             BitstreamError: a code under which an accumulator could leave its type.
         """
         target = self.target
-        made = features(program, self.latents, codes, **target.size, threads=target.threads)
-        return list(made)
+        scene = make_scene(program, self.latents, codes, **target.size, threads=target.threads)
+        return [scene.features_at(t, target.threads) for t in range(scene.num_frames)]
 
     def frozen(self, network: Network, codes: Arrays, latents: Sequence[np.ndarray]) -> Frozen:
         """A network, codes and latents with what they cost; the meter's own latents do not matter.
@@ -149,18 +148,19 @@ class Meter:
 
     def _decoded(self, program: Program, inputs: Sequence[Features]) -> Iterator[Frame]:
         """The pictures made from the features of each frame."""
-        for t, feature in enumerate(inputs):
-            channels = synthesise(
-                program,
-                feature.planes,
-                feature.active,
-                noise=self.noise(program, t),
-                threads=self.target.threads,
-            )
+        target = self.target
+
+        def shown(picture: np.ndarray, threads: int) -> Frame:
             planes = frames_from_channels(
-                channels,
-                self.target.format,
-                numerics=self.numerics,
-                threads=self.target.threads,
+                picture, target.format, numerics=self.numerics, threads=threads
             )
-            yield Frame(planes)
+            return Frame(planes)
+
+        scene = Scene(
+            program=program,
+            latents=self.latents,
+            noise_seed=target.noise_seed,
+            features_at=lambda frame, _: inputs[frame],
+            **target.size,
+        )
+        return draw(scene, shown, threads=target.threads)
