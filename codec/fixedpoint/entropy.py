@@ -146,7 +146,8 @@ def _encode_substream(
         place, ifce = _band(store, step, (top, bottom)), features.of(step)
         for y0, y1 in cut_rows(bottom - top, place.width):
             rows = (top + y0, top + y1)
-            encode_rows(store.flat, place, *rows, program.arm, ifce, laplace, state, buffer)
+            arm = program.arm_of(step.grid)
+            encode_rows(store.flat, place, *rows, arm, ifce, laplace, state, buffer)
     length = flush(state, buffer)
     assert state[ERROR] == 0, f"the range coder stopped with error {state[ERROR]}"
     return buffer[:length].tobytes()
@@ -173,7 +174,9 @@ def decode_latents(
     """
     size = {"num_frames": num_frames, "height": height, "width": width}
     store = new_store(program.arch, present=grid_present, **size)
-    features, laplace, columns = _Features(program, store), _laplace(), arm_columns(program.arm)
+    features, laplace = _Features(program, store), _laplace()
+    arms = (program.arm, program.motion_arm)
+    columns = [arm and arm_columns(arm) for arm in arms]
     parts = [np.frombuffer(part, np.uint8) for part in substreams]
     states = [new_decoder_state(part) for part in parts]
 
@@ -184,7 +187,8 @@ def decode_latents(
         if _is_flagged(store, step) and _decode_is_empty(state, data):
             return
         band, ifce = _band(store, step, (top, bottom)), features.of(step)
-        error = decode_band(store.flat, band, columns, ifce, laplace, state, data)
+        own = columns[program.arch.grids[step.grid].motion > 0]
+        error = decode_band(store.flat, band, own, ifce, laplace, state, data)
         if error:
             raise BitstreamError(
                 f"substream {index}: the latents of grid {step.grid} are damaged (error {error})"
@@ -245,7 +249,7 @@ def latent_rate(
 
     def job(place: tuple[Step, Band, tuple[int, int]]) -> int:
         step, band, rows = place
-        arm, ifce = program.arm, features.of(step)
+        arm, ifce = program.arm_of(step.grid), features.of(step)
         return rate_rows(store.flat, band, *rows, arm, ifce, laplace, costs)
 
     for (step, _, _), rate in zip(jobs, run_parallel(job, jobs, threads=threads), strict=True):
@@ -303,7 +307,8 @@ def latent_costs(
         step, rows = place
         band = _band(store, step, (0, store.places[step.grid].height))
         out, ifce = made[step.grid][:, step.number], features.of(step)
-        cost_rows(store.flat, band, *rows, program.arm, ifce, laplace, symbols, out)
+        arm = program.arm_of(step.grid)
+        cost_rows(store.flat, band, *rows, arm, ifce, laplace, symbols, out)
 
     strips = [
         (step, rows)

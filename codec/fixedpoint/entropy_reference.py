@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from codec.arch import Architecture, grid_shape, ifce_sources, slice_of
+from codec.arch.motion import MOTION_CONTEXTS, MOTION_LAYERS
 from codec.arch.network import CONTEXT_ORDER
 from codec.arch.numerics import ACC32_MAX, CONTEXT_ACT_MAX, LATENT_MAX, NUM_SCALES
 from codec.bitstream.elements import Network, Partition
@@ -37,6 +38,8 @@ class ReferenceModel:
     def features(self, grid: int, number: int, y: int, x: int) -> np.ndarray:
         """IFCE features of position (y, x) of slice `number`, Q7."""
         sources = ifce_sources(self.arch, grid)
+        if self.arch.grids[grid].motion:
+            return np.zeros(0, np.int64)
         if not sources:
             return np.zeros(self.arch.ifce_features, np.int64)
         level, frame = self.arch.grids[grid].level, number * self.arch.grids[grid].time_stride
@@ -52,9 +55,9 @@ class ReferenceModel:
 
     def contexts(self, grid: int, number: int, top: int, y: int, x: int) -> np.ndarray:
         """Neighbours of position (y, x) in a band that begins at row `top`, Q7."""
-        plane = self.latents[grid][number]
+        plane, is_motion = self.latents[grid][number], self.arch.grids[grid].motion > 0
         found = []
-        for dy, dx in CONTEXT_ORDER[: self.arch.num_contexts]:
+        for dy, dx in CONTEXT_ORDER[: MOTION_CONTEXTS if is_motion else self.arch.num_contexts]:
             is_inside = y + dy >= top and 0 <= x + dx < plane.shape[1]
             found.append(int(plane[y + dy, x + dx]) << 7 if is_inside else 0)
         return np.array(found, np.int64)
@@ -65,16 +68,18 @@ class ReferenceModel:
         inputs = np.concatenate(
             [self.contexts(grid, number, top, y, x), self.features(grid, number, y, x)]
         )
+        is_motion = self.arch.grids[grid].motion > 0
+        name, layers = ("motion_arm", MOTION_LAYERS) if is_motion else ("arm", self.arch.arm_layers)
         hidden = inputs
-        for i in range(self.arch.arm_layers):
-            bias = align(self.values[f"arm.{i}.bias"], eb, 7 + e)
-            acc = self.values[f"arm.{i}.weight"] @ hidden + bias + (hidden << e)
-            hidden = sat(np.maximum(rshift(_sum("arm", acc), e), 0), CONTEXT_ACT_MAX)
-        acc = self.values["arm.out.weight"] @ hidden
-        acc = acc + align(self.values["arm.out.bias"], eb, 7 + e)
-        if self.arch.arm_layers:
-            acc = acc + self.values["arm.stab.weight"] @ inputs
-        location, scale = (int(value) for value in _sum("arm.out", acc))
+        for i in range(layers):
+            bias = align(self.values[f"{name}.{i}.bias"], eb, 7 + e)
+            acc = self.values[f"{name}.{i}.weight"] @ hidden + bias + (hidden << e)
+            hidden = sat(np.maximum(rshift(_sum(name, acc), e), 0), CONTEXT_ACT_MAX)
+        acc = self.values[f"{name}.out.weight"] @ hidden
+        acc = acc + align(self.values[f"{name}.out.bias"], eb, 7 + e)
+        if layers:
+            acc = acc + self.values[f"{name}.stab.weight"] @ inputs
+        location, scale = (int(value) for value in _sum(f"{name}.out", acc))
         return (
             sat(rshift(location, 7 + e - 4), LATENT_MAX * 16),
             min(max(rshift(scale, 7 + e - 3) + 8, 0), NUM_SCALES - 1),

@@ -19,6 +19,7 @@ from codec.arch import (
     temporal_inputs,
     up_stages,
 )
+from codec.arch.motion import MOTION_CONTEXTS, MOTION_LAYERS
 from codec.arch.network import CONTEXT_ORDER, FEATURES, GROUP_EXPONENTS
 from codec.arch.numerics import (
     ACC32_MAX,
@@ -83,19 +84,24 @@ class Convolution:
 class Program:
     """A network made ready to run; everything in it is checked and constant.
 
-    `ifce` is by index of the grid, `up` (even and odd outputs) and `pre` by level; `temporal` and
-    `synthesis` are in order.
+    `motion_arm` is for motion grids, `arm` for the others. `ifce` is by index of the grid, `up`
+    (even and odd outputs) and `pre` by level; `temporal` and `synthesis` are in order.
     """
 
     arch: Architecture
     numerics: Numerics
     arm: Arm
+    motion_arm: Arm | None
     ifce: dict[int, Stack]
     up: dict[int, Stack]
     pre: dict[int, Stack]
     temporal: tuple[TimeFilter | Convolution, ...]
     synthesis: tuple[Rows, ...]
     stab: Rows
+
+    def arm_of(self, index: int) -> Arm:
+        """The entropy model's network for grid number `index`."""
+        return self.motion_arm if self.arch.grids[index].motion else self.arm
 
 
 class _Parameters:
@@ -130,31 +136,33 @@ class _Parameters:
         return align(self._values[name], self._exponents[group], to_frac)
 
 
-def _load_arm(arch: Architecture, params: _Parameters) -> Arm:
+def _load_arm(
+    name: str, params: _Parameters, *, num_contexts: int, num_features: int, num_layers: int
+) -> Arm:
     e = params.exponent("arm.weight")
     frac = CONTEXT_FRAC + e
     bound = {"input_max": CONTEXT_ACT_MAX, "acc_max": ACC32_MAX}
     hidden = [
         make_rows(
-            f"arm.{i}.weight",
-            params.value(f"arm.{i}.weight"),
-            params.aligned(f"arm.{i}.bias", "arm.bias", frac),
+            f"{name}.{i}.weight",
+            params.value(f"{name}.{i}.weight"),
+            params.aligned(f"{name}.{i}.bias", "arm.bias", frac),
             form=(e, 0, CONTEXT_ACT_MAX),
-            residual=np.eye(arch.arm_width, dtype=np.int64) << e,
+            residual=np.eye(num_contexts + num_features, dtype=np.int64) << e,
             **bound,
         )
-        for i in range(arch.arm_layers)
+        for i in range(num_layers)
     ]
-    weight = params.value("arm.out.weight")
+    weight = params.value(f"{name}.out.weight")
     if hidden:
-        weight = np.concatenate([weight, params.value("arm.stab.weight")], axis=1)
-    bias = params.aligned("arm.out.bias", "arm.bias", frac)
+        weight = np.concatenate([weight, params.value(f"{name}.stab.weight")], axis=1)
+    bias = params.aligned(f"{name}.out.bias", "arm.bias", frac)
     mu_form = (frac - MU_FRAC, -MU_MAX_Q4, MU_MAX_Q4)
     scale_form = (frac - _SCALE_FRAC, -SCALE_BIAS, NUM_SCALES - 1 - SCALE_BIAS)
-    mu = make_rows("arm.out.weight", weight[:1], bias[:1], form=mu_form, **bound)
-    scale = make_rows("arm.out.weight", weight[1:], bias[1:], form=scale_form, **bound)
-    contexts = np.array(CONTEXT_ORDER[: arch.num_contexts], np.int64)
-    return Arm(pack(*hidden, mu, scale), contexts, arch.ifce_features)
+    mu = make_rows(f"{name}.out.weight", weight[:1], bias[:1], form=mu_form, **bound)
+    scale = make_rows(f"{name}.out.weight", weight[1:], bias[1:], form=scale_form, **bound)
+    contexts = np.array(CONTEXT_ORDER[:num_contexts], np.int64)
+    return Arm(pack(*hidden, mu, scale), contexts, num_features)
 
 
 def _load_ifce(arch: Architecture, params: _Parameters) -> dict[int, Stack]:
@@ -339,7 +347,22 @@ def load_network(network: Network, numerics: Numerics) -> Program:
     return Program(
         arch=arch,
         numerics=numerics,
-        arm=_load_arm(arch, params),
+        arm=_load_arm(
+            "arm",
+            params,
+            num_contexts=arch.num_contexts,
+            num_features=arch.ifce_features,
+            num_layers=arch.arm_layers,
+        ),
+        motion_arm=_load_arm(
+            "motion_arm",
+            params,
+            num_contexts=MOTION_CONTEXTS,
+            num_features=0,
+            num_layers=MOTION_LAYERS,
+        )
+        if arch.has_motion
+        else None,
         ifce=_load_ifce(arch, params),
         up=up,
         pre=pre,

@@ -41,26 +41,50 @@ def entropy_curvature(
     """Second derivatives of lambda R, R the bits of all latents: float64 (P, P).
 
     The Fisher matrix, with what each latent is for what it could be. Latents are drawn by how
-    strongly their bits depend on what the ARM gives, from a pool of about POOL_SIZE.
+    strongly their bits depend on what the ARM gives, from a pool of about POOL_SIZE. Motion grids
+    have an ARM of their own, which shares no derivatives with the other.
 
     Args:
         meter: has the latents.
         arrays: parameters by name, at which derivatives are taken.
-        specs: parameters of the ARM, in the order of the matrix.
+        specs: parameters of the ARMs, in the order of the matrix.
     """
     model = EntropyModel(meter.arch, **meter.target.size).requires_grad_(False)
     _load(model.tensors(), arrays)
-    contexts, values, counts = _drawn_latents(model, meter.latents)
+    first, parts = meter.arch.num_motion_grids, []
+    for arm, grids in (
+        (model.motion_arm, range(first)),
+        (model.arm, range(first, len(meter.latents))),
+    ):
+        if arm is not None:
+            names = _names(arm, model.tensors())
+            own = [spec for spec in specs if spec.name in names]
+            parts.append(
+                _arm_curvature(
+                    meter, _drawn_latents(model, arm, grids, meter.latents), arm, names, own
+                )
+            )
+    return _block_diagonal(parts)
+
+
+def _arm_curvature(
+    meter: Meter,
+    drawn: tuple[Tensor, Tensor, Tensor],
+    arm: Arm,
+    names: Mapping[str, str],
+    specs: Sequence[ParamSpec],
+) -> np.ndarray:
+    """The part of one ARM, from the latents that were drawn for it."""
+    contexts, values, counts = drawn
     # The Fisher matrix is that of nats.
     roots = (counts * math.log(2) * meter.target.bit_weight).sqrt()
-    names = _names(model.arm, model.tensors())
 
     def bits(parameters: dict[str, Tensor], context: Tensor, value: Tensor) -> Tensor:
-        mu, log_scale = functional_call(model.arm, parameters, (context[:, None],))
+        mu, log_scale = functional_call(arm, parameters, (context[:, None],))
         return laplace_bits(value, mu[0], log_scale[0])
 
     slopes = vmap(grad(bits), (None, 0, 0))
-    parameters = dict(model.arm.named_parameters())
+    parameters = dict(arm.named_parameters())
     return _gram(
         _rows(slopes(parameters, *batch[:2]), names, specs) * batch[2][:, None]
         for batch in zip(*(t.split(BATCH) for t in (contexts, values, roots)), strict=True)
@@ -147,6 +171,15 @@ class _Unpredicted(torch.nn.Module):
         }
 
 
+def _block_diagonal(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Square matrices along the diagonal of one, zeros beside them."""
+    ends = np.cumsum([len(part) for part in parts])
+    whole = np.zeros((ends[-1], ends[-1]))
+    for part, end in zip(parts, ends, strict=True):
+        whole[end - len(part) : end, end - len(part) : end] = part
+    return whole
+
+
 def _load(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> None:
     for name, tensor in tensors.items():
         tensor.copy_(torch.from_numpy(arrays[name]))
@@ -172,19 +205,19 @@ def _gram(batches: Iterable[Tensor]) -> np.ndarray:
 
 
 def _drawn_latents(
-    model: EntropyModel, latents: Sequence[np.ndarray]
+    model: EntropyModel, arm: Arm, grids: range, latents: Sequence[np.ndarray]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Contexts (n, width) and values (n,) of latents, and how many each stands for (n,)."""
     rng = np.random.default_rng(SEED)
-    share = min(1.0, POOL_SIZE / sum(latent.size for latent in latents))
+    share = min(1.0, POOL_SIZE / sum(latents[index].size for index in grids))
     planes = [torch.from_numpy(latent).float() for latent in latents]
     contexts, values = [], []
-    for index, plane in enumerate(planes):
-        own = torch.from_numpy(np.flatnonzero(rng.random(plane.numel()) < share))
+    for index in grids:
+        own = torch.from_numpy(np.flatnonzero(rng.random(planes[index].numel()) < share))
         contexts.append(model.contexts(index, planes)[:, own])
-        values.append(plane.flatten()[own])
+        values.append(planes[index].flatten()[own])
     pool, values = torch.cat(contexts, dim=1), torch.cat(values)
-    odds = _influence(model.arm, pool, values)
+    odds = _influence(arm, pool, values)
     # Where nothing has any, all are alike.
     odds = odds / odds.sum() if odds.any() else np.full(odds.size, 1 / odds.size)
     drawn = rng.choice(odds.size, size=NUM_LATENTS, p=odds)

@@ -59,7 +59,7 @@ def _blocks(
     meter: Meter, network: Network, arrays: Arrays, features: Sequence[Features]
 ) -> Iterator[_Block]:
     weight, program = meter.target.bit_weight, load_network(network, meter.numerics)
-    if arm := _specs(meter.arch, "arm."):
+    if arm := _specs(meter.arch, ("motion_arm.", "arm.")):
         bends = _damped(entropy_curvature(meter, arrays, arm))
         yield _Block(Surface(arm, arrays, bends), lambda p: weight * meter.latent_bits(p))
     if synth := _specs(meter.arch, "synth."):
@@ -67,7 +67,7 @@ def _blocks(
         yield _Block(Surface(synth, arrays, bends), lambda p: meter.distortion(p, features))
 
 
-def _specs(arch: Architecture, prefix: str) -> list[ParamSpec]:
+def _specs(arch: Architecture, prefix: str | tuple[str, ...]) -> list[ParamSpec]:
     """Parameters whose names start so; none if they are too many."""
     specs = [spec for spec in param_specs(arch) if spec.name.startswith(prefix)]
     return specs if sum(spec.size for spec in specs) <= MAX_PARAMETERS else []
