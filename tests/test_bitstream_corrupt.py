@@ -53,6 +53,7 @@ def small_clip():
     return file.getvalue()
 
 
+START = chunks.MAGIC + bytes([chunks.VERSION])
 STREAMS = pytest.mark.parametrize("data", [small_still(), small_clip()], ids=["still", "clip"])
 
 
@@ -95,8 +96,8 @@ def test_other_files():
             read_all(data)
     with pytest.raises(NotModcodecError, match="the file is empty"):
         read_all(b"")
-    with pytest.raises(UnsupportedVersionError, match="version 2; this modcodec reads version 1"):
-        read_all(chunks.MAGIC + b"\x02")
+    with pytest.raises(UnsupportedVersionError, match="version 1; this modcodec reads version 2"):
+        read_all(chunks.MAGIC + b"\x01")
 
 
 @pytest.mark.parametrize("length", [1 << 32, (1 << 62) + 5, (1 << 63) - 1])
@@ -105,7 +106,7 @@ def test_absurd_chunk_lengths(kind, length):
     writer = FieldWriter()
     writer.u8(kind)
     writer.varint(length)
-    data = chunks.MAGIC + b"\x01" + writer.finish() + bytes(100)
+    data = START + writer.finish() + bytes(100)
     tracemalloc.start()
     with pytest.raises(BitstreamError, match="the stream ends at byte"):
         read_all(data)
@@ -124,7 +125,7 @@ def parts_of(data):
 
 
 def stream(parts):
-    return chunks.MAGIC + b"\x01" + b"".join(chunks.make_chunk(kind, part) for kind, part in parts)
+    return START + b"".join(chunks.make_chunk(kind, part) for kind, part in parts)
 
 
 def totalled(parts):

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from codec.arch import NARROW, Architecture
 from codec.bitstream.elements import Network, Partition
 from codec.errors import BitstreamError
+from codec.fixedpoint.empty_flags import EmptyFlags, flags_cost_q16
 from codec.fixedpoint.entropy import (
-    EMPTY_COST_Q16,
-    FULL_COST_Q16,
     decode_latents,
     encode_latents,
     latent_costs,
@@ -146,6 +145,15 @@ def test_the_rate_is_that_of_the_coder(name: str, partition: Partition) -> None:
     assert abs(int(rates.sum()) / 65536 - coded_bits) < 0.001 * coded_bits + 16 * len(substreams)
 
 
+def test_flags_become_cheap() -> None:
+    model = EmptyFlags()
+    freqs = [model.freq(is_empty=True) for _ in range(300)]
+    assert freqs[:3] == [32768, 65536 - 65536 // 3, 49152]
+    assert freqs[-1] == 64512
+    assert model.freq(is_empty=False) == 1024
+    assert flags_cost_q16(freqs) < 14 << 16
+
+
 def test_rates_of_some_grids_are_those_of_all() -> None:
     size = {"num_frames": 3, "height": 40, "width": 33}
     program = load_network(random_network(CLIP, NARROW, seed=9), NARROW)
@@ -170,9 +178,10 @@ def test_costs_of_latents_add_up_to_the_rate(name: str) -> None:
     for costs, again, values, rate in zip(one, two, latents, rates, strict=True):
         assert costs.shape == (3, *values.shape)
         assert np.array_equal(costs, again)
-        full = int(values.any((1, 2)).sum())
-        flags = full * FULL_COST_Q16 + (len(values) - full) * EMPTY_COST_Q16
-        assert costs[1].sum() + (flags if full and len(values) > 1 else 0) == rate
+        model, is_empty = EmptyFlags(), (~values.any((1, 2))).tolist()
+        flags = flags_cost_q16(model.freq(empty) for empty in is_empty)
+        is_flagged = len(values) > 1 and not all(is_empty)
+        assert costs[1].sum() + (flags if is_flagged else 0) == rate
 
 
 def test_costs_of_other_values_are_what_the_rate_would_be() -> None:

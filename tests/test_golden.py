@@ -1,4 +1,4 @@
-"""Golden streams: what every decoder of version 1 shows for them, to the last bit."""
+"""Golden streams: what every decoder of version 2 shows for them, to the last bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGESTS: dict[str, list[str]] = json.loads((FOLDER / "frames.json").read_text(en
 def test_every_golden_stream_has_its_hashes_and_is_small():
     streams = sorted(FOLDER.glob("*.modc"))
     assert [path.stem for path in streams] == sorted(DIGESTS)
-    assert len(streams) == 6
+    assert len(streams) == 7
     assert all(path.stat().st_size < 4096 for path in streams)
 
 
@@ -36,7 +36,7 @@ def test_golden_streams_decode_to_their_hashes(name, threads):
     assert found == DIGESTS[name]
 
 
-def test_golden_streams_use_what_version_1_has():
+def test_golden_streams_use_what_version_2_has():
     """Grids, layers, partitions and networks of every kind are in one of them."""
     kinds, strides, partitions, formats, shapes = set(), set(), set(), set(), set()
     for name in DIGESTS:
@@ -52,15 +52,16 @@ def test_golden_streams_use_what_version_1_has():
             kinds |= {"noise"} if arch.common_randomness else set()
             kinds |= {"ifce"} if arch.ifce_features else set()
             kinds |= {"rectangle"} if segment.rect[3] < reader.info.width else set()
+            kinds |= {"motion"} if arch.has_motion else set()
             kinds |= {"absent"} if not all(segment.grid_present) else set()
             strides |= {(grid.time_stride, grid.hyper) for grid in arch.grids}
             partitions.add((segment.partition.split_frames, segment.partition.bands))
             shapes.add((arch.up_taps, arch.pre_taps, arch.arm_layers))
     assert kinds == {
         "linear", "residual", "adaptive", "ck", "conv", "res", "gate", "code", "causal",
-        "noise", "ifce", "absent", "rectangle",
+        "noise", "ifce", "absent", "rectangle", "motion",
     }  # fmt: skip
-    assert strides == {(0, False), (0, True), (1, False), (2, False), (4, False)}
+    assert strides == {(0, False), (0, True), (1, False), (1, True), (2, False), (4, False)}
     assert partitions == {(False, 1), (True, 2)}
     assert len(shapes) == 4
     assert {(f.layout, f.depth, f.alpha) for f in formats} == {

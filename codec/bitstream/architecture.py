@@ -58,7 +58,7 @@ def read_architecture(cursor: Cursor, *, max_grids: int = MAX_GRIDS) -> Architec
     Raises:
         LimitError: more than `max_grids` grids.
         BitstreamError: bytes that describe no architecture.
-        UnsupportedVersionError: a reserved bit, or a kind of layer that version 1 does not have.
+        UnsupportedVersionError: a reserved bit, or a kind of layer that the version does not have.
     """
     flags = cursor.u8("architecture flags")
     if flags & 0x80:

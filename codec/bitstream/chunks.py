@@ -13,7 +13,7 @@ from codec.errors import BitstreamError, NotModcodecError, UnsupportedVersionErr
 # No text begins with byte 0x89: it is not ASCII, and UTF-8 has it only inside a character. The line
 # feed shows a transfer that rewrote line ends.
 MAGIC = b"\x89MC\n"
-VERSION = 1
+VERSION = 2
 
 HEADER = 0x01
 STILL = 0x02
@@ -129,7 +129,7 @@ class ChunkSource:
 
         Raises:
             NotModcodecError: another format, or nothing at all.
-            UnsupportedVersionError: a version that is not 1.
+            UnsupportedVersionError: another version than VERSION.
             BitstreamError: nothing after the magic.
         """
         magic = b"".join(self._pieces(len(MAGIC)))

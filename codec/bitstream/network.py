@@ -30,7 +30,7 @@ from codec.bitstream.parameters import (
 from codec.errors import LimitError
 
 MODE_COMPLETE = 0
-MODE_DEFAULT = 1  # differences from a numbered default; version 1 has none
+MODE_DEFAULT = 1  # differences from a numbered default; none exist
 MODE_DIFFERENCE = 2  # differences from a complete network of the same stream
 
 # What a network may hold beside max_parameters, so that a small file cannot cost much time: more

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from codec.arch.numerics import FREQ_BITS, LATENT_MAX
+from codec.arch.numerics import LATENT_MAX
 from codec.bitstream.elements import Partition
 from codec.bitstream.rangecoder import (
     ERROR,
-    decode_advance,
-    decode_quantile,
-    encode,
     flush,
     is_exhausted,
     new_decoder_state,
     new_encoder_state,
 )
-from codec.bitstream.rate import COST_FRAC, log2_q16, symbol_costs_q16
+from codec.bitstream.rate import symbol_costs_q16
 from codec.bitstream.tables import load_tables
 from codec.errors import BitstreamError
 from codec.fixedpoint.affine import Rows, pack
+from codec.fixedpoint.empty_flags import EmptyFlags, flags_cost_q16
 from codec.fixedpoint.entropy_decoding import decode_band
 from codec.fixedpoint.entropy_kernels import (
     Band,
@@ -40,18 +39,13 @@ from codec.fixedpoint.latent_store import (
     ifce_places,
     is_zero,
     new_store,
+    steps_of_grid,
     store_latents,
 )
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.strips import cut_rows
 from codec.jit import run_parallel
 
-# The flag before each band of a grid with several slices: whether the band is all zero.
-FULL_START, FULL_FREQ = 0, 61440
-EMPTY_START, EMPTY_FREQ = 61440, 4096
-FULL_COST_Q16, EMPTY_COST_Q16 = (
-    (FREQ_BITS << COST_FRAC) - int(log2_q16(np.array(freq))) for freq in (FULL_FREQ, EMPTY_FREQ)
-)
 # No latent takes more: a symbol and an escape of 16 bits each, rounded up.
 _MAX_LATENT_BYTES = 6
 _SPARE_BYTES = 64
@@ -136,13 +130,13 @@ def _encode_substream(
     places = [(step, rows[1:]) for step, rows in places if rows[0] == band]
     count = sum((rows[1] - rows[0]) * store.places[step.grid].width for step, rows in places)
     buffer = np.empty(count * _MAX_LATENT_BYTES + len(places) * 2 + _SPARE_BYTES, np.uint8)
-    state = new_encoder_state()
+    state, flags = new_encoder_state(), defaultdict(EmptyFlags)
     for step, (top, bottom) in places:
         if _is_flagged(store, step):
-            if not store.view(step.grid)[step.number, top:bottom].any():
-                encode(state, buffer, EMPTY_START, EMPTY_FREQ)
+            is_empty = not store.view(step.grid)[step.number, top:bottom].any()
+            flags[step.grid].encode(state, buffer, is_empty)
+            if is_empty:
                 continue
-            encode(state, buffer, FULL_START, FULL_FREQ)
         place, ifce = _band(store, step, (top, bottom)), features.of(step)
         for y0, y1 in cut_rows(bottom - top, place.width):
             rows = (top + y0, top + y1)
@@ -179,12 +173,13 @@ def decode_latents(
     columns = [arm and arm_columns(arm) for arm in arms]
     parts = [np.frombuffer(part, np.uint8) for part in substreams]
     states = [new_decoder_state(part) for part in parts]
+    flags: dict[tuple[int, int], EmptyFlags] = defaultdict(EmptyFlags)
 
     def job(place: tuple[Step, tuple[int, int, int]]) -> None:
         step, (number, top, bottom) = place
         index = step.row * partition.bands + number
         state, data = states[index], parts[index]
-        if _is_flagged(store, step) and _decode_is_empty(state, data):
+        if _is_flagged(store, step) and flags[index, step.grid].decode(state, data):
             return
         band, ifce = _band(store, step, (top, bottom)), features.of(step)
         own = columns[program.arch.grids[step.grid].motion > 0]
@@ -206,14 +201,6 @@ def decode_latents(
         store.view(k).copy() if is_present else store.view(k)
         for k, is_present in enumerate(grid_present)
     ]
-
-
-def _decode_is_empty(state: np.ndarray, data: np.ndarray) -> bool:
-    if decode_quantile(state) >= EMPTY_START:
-        decode_advance(state, data, EMPTY_START, EMPTY_FREQ)
-        return True
-    decode_advance(state, data, FULL_START, FULL_FREQ)
-    return False
 
 
 def latent_rate(
@@ -243,7 +230,7 @@ def latent_rate(
     jobs = []
     for k in range(len(latents)) if grids is None else grids:
         if store.places[k].size:
-            steps = [Step(k, number, 0) for number in range(store.places[k].slices)]
+            steps = steps_of_grid(program.arch, partition, k, store.places[k].slices)
             rates[k], of_grid = _rate_jobs(store, steps, partition)
             jobs += of_grid
 
@@ -261,18 +248,18 @@ def _rate_jobs(
     store: LatentStore, steps: Sequence[Step], partition: Partition
 ) -> tuple[int, list[tuple[Step, Band, tuple[int, int]]]]:
     """Cost of the flags of a grid's slices, and the strips whose latents are coded."""
-    flags, jobs = 0, []
+    flags, freqs, jobs = defaultdict(EmptyFlags), [], []
     for step in steps:
-        for _, top, bottom in _used_bands(store, step, partition):
+        for number, top, bottom in _used_bands(store, step, partition):
             if _is_flagged(store, step):
                 is_empty = not store.view(step.grid)[step.number, top:bottom].any()
-                flags += EMPTY_COST_Q16 if is_empty else FULL_COST_Q16
+                freqs.append(flags[step.row, number].freq(is_empty))
                 if is_empty:
                     continue
             band = _band(store, step, (top, bottom))
             strips = cut_rows(bottom - top, band.width)
             jobs += [(step, band, (top + y0, top + y1)) for y0, y1 in strips]
-    return flags, jobs
+    return flags_cost_q16(freqs), jobs
 
 
 def latent_costs(

@@ -16,7 +16,6 @@ from codec.bitstream.tables import load_tables
 from codec.errors import BitstreamError
 from codec.fixedpoint.formats import align, rshift, sat
 
-_EMPTY_FREQ = 4096
 _TOTAL = 65536
 
 
@@ -107,6 +106,12 @@ def _bands(height: int, count: int) -> Iterator[tuple[int, int, int]]:
             yield band, top, bottom
 
 
+def _full_freq(before: Sequence[bool]) -> int:
+    """Frequency of the flag of a full band after those of a grid in a substream: True is empty."""
+    full, empty = 1 + before.count(False), 1 + before.count(True)
+    return min(max(65536 * full // (full + empty), 1024), 64512)
+
+
 def encode_latents_reference(
     network: Network,
     latents: Sequence[np.ndarray],
@@ -118,14 +123,18 @@ def encode_latents_reference(
     present = tuple(bool(values.any()) for values in latents)
     model, tables = ReferenceModel(network, latents), load_tables()
     coders = [ReferenceEncoder() for _ in range(partition.num_substreams(num_frames))]
+    flags: dict[tuple[int, int], list[bool]] = {}
     for k, number, row in _coding_order(network.arch, present, partition, num_frames):
         plane = latents[k][number]
         for band, top, bottom in _bands(plane.shape[0], partition.bands):
-            coder = coders[row * partition.bands + band]
+            substream = row * partition.bands + band
+            coder = coders[substream]
             if len(latents[k]) > 1:
                 is_empty = not plane[top:bottom].any()
-                full = _TOTAL - _EMPTY_FREQ
-                coder.encode(*((full, _EMPTY_FREQ) if is_empty else (0, full)))
+                before = flags.setdefault((substream, k), [])
+                full = _full_freq(before)
+                before.append(is_empty)
+                coder.encode(*((full, _TOTAL - full) if is_empty else (0, full)))
                 if is_empty:
                     continue
             for y, x in np.ndindex(bottom - top, plane.shape[1]):
@@ -156,14 +165,18 @@ def decode_latents_reference(
     ]
     model, tables = ReferenceModel(network, latents), load_tables()
     coders = [ReferenceDecoder(data) for data in substreams]
+    flags: dict[tuple[int, int], list[bool]] = {}
     for k, number, row in _coding_order(arch, present, partition, num_frames):
         plane = latents[k][number]
         for band, top, bottom in _bands(plane.shape[0], partition.bands):
-            coder = coders[row * partition.bands + band]
+            substream = row * partition.bands + band
+            coder = coders[substream]
             if len(latents[k]) > 1:
-                is_empty = coder.decode_quantile() >= _TOTAL - _EMPTY_FREQ
-                full = _TOTAL - _EMPTY_FREQ
-                coder.decode_advance(*((full, _EMPTY_FREQ) if is_empty else (0, full)))
+                before = flags.setdefault((substream, k), [])
+                full = _full_freq(before)
+                is_empty = coder.decode_quantile() >= full
+                before.append(is_empty)
+                coder.decode_advance(*((full, _TOTAL - full) if is_empty else (0, full)))
                 if is_empty:
                     continue
             for y, x in np.ndindex(bottom - top, plane.shape[1]):

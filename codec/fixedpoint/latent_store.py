@@ -95,6 +95,14 @@ def band_rows(height: int, bands: int) -> list[tuple[int, int]]:
     return [(height * b // bands, height * (b + 1) // bands) for b in range(bands)]
 
 
+def steps_of_grid(
+    arch: Architecture, partition: Partition, index: int, num_slices: int
+) -> list[Step]:
+    """The steps of one grid: with `split_frames` each slice of a dynamic one has its own row."""
+    is_split = partition.split_frames and arch.grids[index].time_stride == 1
+    return [Step(index, number, 1 + number if is_split else 0) for number in range(num_slices)]
+
+
 def coding_groups(
     arch: Architecture, partition: Partition, *, num_frames: int, present: Sequence[bool]
 ) -> list[list[Step]]:
@@ -105,16 +113,12 @@ def coding_groups(
     """
     here = [(k, grid) for k, grid in enumerate(arch.grids) if present[k]]
     dynamic = [k for k, grid in here if grid.time_stride == 1]
-    groups = [
-        [Step(k, number, 0)]
-        for k, grid in here
-        if grid.time_stride != 1
-        for number in range(grid.num_slices(num_frames))
-    ]
+    steps = {k: steps_of_grid(arch, partition, k, grid.num_slices(num_frames)) for k, grid in here}
+    groups = [[step] for k, grid in here if grid.time_stride != 1 for step in steps[k]]
     if partition.split_frames:
-        groups += [[Step(k, t, 1 + t) for t in range(num_frames)] for k in dynamic]
+        groups += [steps[k] for k in dynamic]
     else:
-        groups += [[Step(k, t, 0)] for t in range(num_frames) for k in dynamic]
+        groups += [[steps[k][t]] for t in range(num_frames) for k in dynamic]
     return groups
 
 

@@ -3,7 +3,7 @@
     python tests/golden/make.py
 
 Run it by hand, and only when the format of the stream changes on purpose: the files pin what every
-decoder of version 1 must show. Networks and latents are integers from a counter hash, so the same
+decoder of version 2 must show. Networks and latents are integers from a counter hash, so the same
 files come out on every machine. Frames are hashed by an own few lines, SHA-256 over the planes in
 order, samples above 8 bit as little-endian u16.
 """
@@ -91,6 +91,17 @@ DEEP = replace(
     arm_layers=1,
     synthesis=parse_layers(["6-1-linear-relu", "X-3-linear-none"], num_out=4),
 )
+MOTION = Architecture(
+    grids=parse_grids(static="0-2", slow="4:1", dynamic="2-3", hyper="3", motion="3-4"),
+    num_contexts=6,
+    ifce_features=2,
+    ifce_levels=(0, 3),
+    arm_layers=1,
+    temporal=(),
+    synthesis=parse_layers(
+        ["6-1-linear-relu", "5-1-linear-none", "X-3-residual-none", "X-1-linear-none"], num_out=3
+    ),
+)
 
 # Sizes of random parameters, in units of their value.
 SPREAD = {
@@ -144,7 +155,9 @@ def make_network(arch: Architecture, *, seed: int) -> Network:
     for i, layer in enumerate(arch.synthesis[:-1]):
         if layer.out == arch.num_channels:
             values[f"synth.{i}.bias"][:] = 0
-    values[f"synth.{len(arch.synthesis) - 1}.bias"][:] = 1 << exponents["synth.bias"] - 1
+    # A frame without references is predicted to be one half.
+    level = 0 if arch.has_motion else 1 << exponents["synth.bias"] - 1
+    values[f"synth.{len(arch.synthesis) - 1}.bias"][:] = level
     return Network(arch, exponents, values)
 
 
@@ -272,6 +285,21 @@ def make_noise() -> bytes:
     return file.getvalue()
 
 
+def make_motion() -> bytes:
+    """A clip whose frames are predicted from others, 8 bit 4:2:0, and a frame that is not."""
+    info = ClipInfo(PixelFormat("yuv420", 8), 41, 27, is_still=False)
+    network = make_network(MOTION, seed=77)
+    # The last layer passes on what the prediction makes.
+    network.values["synth.3.weight"][range(3), range(3)] += 1 << EXPONENTS["synth.weight"]
+    file = io.BytesIO()
+    writer = StreamWriter(file, info)
+    writer.network(0, network)
+    writer.segment(make_segment(info, Part(network, 0, 0, range(7), 71, WHOLE)))
+    writer.segment(make_segment(info, Part(network, 0, 7, (7,), 72, Partition(True, 2))))
+    writer.finish()
+    return file.getvalue()
+
+
 def make_tiles() -> bytes:
     """A clip of two rectangles that share a network, then of one, 8 bit 4:2:0."""
     info = ClipInfo(PixelFormat("yuv420", 8), 25, 19, is_still=False)
@@ -292,6 +320,7 @@ STREAMS: dict[str, Callable[[], bytes]] = {
     "clip": make_clip,
     "noise": make_noise,
     "tiles": make_tiles,
+    "motion": make_motion,
     "deep": lambda: make_still(
         make_network(DEEP, seed=43), PixelFormat("rgb", 16, alpha=True), 29, 34, seed=43
     ),
