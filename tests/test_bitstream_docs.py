@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from codec.arch import Grid, parse_layers
+from codec.arch.motion import INTERPOLATION_Q7, MAX_PREDICTION_SPAN
 from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
 from codec.bitstream import chunks
 from codec.bitstream.rangecoder_reference import ReferenceDecoder
 from codec.bitstream.reader import StreamReader
 from codec.bitstream.tables import load_tables
+from codec.fixedpoint.empty_flags import MAX_FREQ, MIN_FREQ
+from codec.fixedpoint.motion import MAX_VECTOR
 
 TEXT = (Path(__file__).parents[1] / "docs" / "bitstream.md").read_text(encoding="utf-8")
 
@@ -70,6 +73,13 @@ def test_constants_of_the_page():
         r"\| ([a-z_.]+) \| (\d+) \.\. (\d+) ", section("Groups, in", "**Codes** belong")
     )
     assert {name: (int(low), int(high)) for name, low, high in groups} == GROUP_EXPONENTS
+    taps = section("### 5.11", "### 5.12").split("|---|\n")[1].split("\n\n")[0]
+    rows = [[int(v) for v in re.findall(r"-?\d+", line)] for line in taps.splitlines()]
+    assert [tuple(row[1:]) for row in rows] == list(INTERPOLATION_Q7)
+    assert [row[0] for row in rows] == list(range(16))
+    assert f"sat(a, {MAX_VECTOR})" in TEXT
+    assert f"n_empty), {MIN_FREQ}, {MAX_FREQ})" in TEXT
+    assert f"ceil((T - 1) / {MAX_PREDICTION_SPAN})" in TEXT
     types = dict(re.findall(r"\| 0x([0-9A-F]{2}) \| (\w+) \|", TEXT))
     assert {int(kind, 16): name for kind, name in types.items()} == chunks.CHUNK_NAMES
     assert f"`{chunks.MAGIC.hex(' ').upper()}`" in TEXT

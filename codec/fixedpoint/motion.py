@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from codec.arch.motion import (
     RATIO_FRAC,
     VECTOR_FRAC,
 )
+from codec.fixedpoint.affine import ONE
 from codec.fixedpoint.formats import rshift
 from codec.fixedpoint.lanes import LANES, load, load_splat, mul_add, pointer, shift_clamp, store
 from codec.fixedpoint.program import Program
@@ -28,18 +30,14 @@ _CENTRE = 3  # the tap of the sample that a vector of whole samples points at
 _NUM_PHASES = 1 << VECTOR_FRAC
 _ROUNDING = _NUM_PHASES * INTERPOLATION_TAPS  # where the rounding constant follows the taps
 _RUN_COLUMNS = 256  # blocks of one vector are worked on together up to this width
-_STEP = np.int64(1)
 
 
 def double_field(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A field (h, w) at twice its size: weights 3 and 1 in both axes, cropped to `shape`."""
     for axis in (0, 1):
-        before = np.concatenate([field.take([0], axis), field], axis).take(
-            range(field.shape[axis]), axis
-        )
-        after = np.concatenate([field, field.take([-1], axis)], axis).take(
-            range(1, field.shape[axis] + 1), axis
-        )
+        places, last = np.arange(field.shape[axis]), field.shape[axis] - 1
+        before = field.take(np.maximum(places - 1, 0), axis)
+        after = field.take(np.minimum(places + 1, last), axis)
         pairs = np.stack([3 * field + before, 3 * field + after], axis + 1)
         field = pairs.reshape((-1, pairs.shape[2]) if axis == 0 else (len(pairs), -1))
     return rshift(field[: shape[0], : shape[1]], 4)
@@ -134,9 +132,7 @@ def _warp_run(reference, shape, vector, place, filters, scratch, out, limit):
                 column = min(max(first + i, 0), width - 1)
                 lines[replicated + i] = plane[origin + row * width + column]
             source, start = lines, replicated
-        _interpolate(
-            source, start, _STEP, filters, x & phase_mask, lines, j * stride, columns, limit
-        )
+        _interpolate(source, start, ONE, filters, x & phase_mask, lines, j * stride, columns, limit)
     for j in range(rows):
         start, goal = j * stride, to + j * pitch
         _interpolate(lines, start, stride, filters, y & phase_mask, target, goal, columns, limit)
@@ -206,6 +202,7 @@ def _compose_rows(straight, past, future, num_references, frac, limit, out, y0):
                 out[c, y, x] = min(max(made + straight[c, y, x], -limit), limit)
 
 
+@functools.cache
 def _filters() -> np.ndarray:
     """All taps, phase by phase, and the rounding constant; 32 bits are enough for wide sums too."""
     rounding = 1 << INTERPOLATION_FRAC >> 1
