@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 _PACKAGE = Path(__file__).resolve().parent
 # A kernel compiles the kernels and constants of other files into itself, but numba's cache looks
 # only at the file that it is in: the cache folder is therefore named after all of them.
-_KERNEL_SOURCES = ("arch", "bitstream", "fixedpoint", "layers/kernels")
+_KERNEL_SOURCES = ("analysis", "arch", "bitstream", "fixedpoint", "layers/kernels")
 
 
 def source_hash() -> str:

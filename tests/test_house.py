@@ -19,7 +19,7 @@ PACKAGES = ("codec", "cli", "configs")
 FLOORS = (
     ("errors",),
     ("arch", "jit", "media", "options", "outputs"),
-    ("arrays", "bitstream", "layers", "segments"),
+    ("analysis", "arrays", "bitstream", "layers", "segments"),
     ("fixedpoint", "model"),
     ("decoder", "freeze", "training"),
     ("comparison", "encoder"),

@@ -1,0 +1,207 @@
+"""Motion of a segment before training: latents whose vectors predict its frames from each other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from codec.analysis.motion_kernels import (
+    FILTER_MARGIN,
+    refine,
+    search_everywhere,
+    settle,
+    total_error,
+)
+from codec.analysis.motion_latents import FIELD_FRAC, area_means, fit_latents
+from codec.arch import Architecture, motion_grids, prediction_levels
+from codec.arch.grids import Grid, grid_shape
+from codec.arch.motion import INTERPOLATION_FRAC, INTERPOLATION_Q7, INTERPOLATION_TAPS, Inter
+from codec.jit import run_parallel
+
+# Blocks and windows of pictures with at least so many rows, and of smaller ones.
+LARGE_HEIGHT = 200
+LARGE, SMALL = (3, 16), (2, 8)  # log2 of a block's side, side of its window
+COARSEST_HEIGHT = 16
+REACH = 8  # samples of the coarsest picture
+WHOLE_STEPS = np.array([8, 4])  # two samples and one
+FINE_STEPS = np.array([2, 1])
+# What a quarter sample more between neighbours costs, as absolute difference of each sample.
+SMOOTHNESS = 0.0004
+# The same for the second vector of a frame, against one that goes on from the first.
+ADDED = 0.25
+# A frame gets no vectors that leave more than this share of the error without any.
+STILL = 0.95
+
+
+def search_motion(luma: np.ndarray, arch: Architecture, *, threads: int = 1) -> list[np.ndarray]:
+    """Motion latents to start training from, by block matching between the frames of a segment.
+
+    Args:
+        luma: (T, H, W) float32 on [0, 1].
+        arch: whose motion grids are filled.
+        threads: do not change the result.
+    Returns:
+        int16 (T, rows, columns) within +-255 for each motion grid, in the order of `arch.grids`;
+        zero in frames where motion hardly helps.
+    """
+    num_frames, *size = luma.shape
+    own = [i for i, grid in enumerate(arch.grids) if grid.motion]
+    grids = [arch.grids[i] for i in own]
+    latents = [np.zeros((num_frames, *grid_shape(grid, *size)), np.int16) for grid in grids]
+    if not grids:
+        return latents
+    inters = [inter for level in prediction_levels(num_frames)[1:] for inter in level]
+    found = run_parallel(partial(_search_frame, luma, arch), inters, threads=threads)
+    for inter, slices in zip(inters, found, strict=True):
+        for grid, values in zip(latents, slices, strict=True):
+            grid[inter.frame] = values
+    return latents
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    """Means of 2x2 samples, the last row or column repeated where it is odd."""
+    height, width = picture.shape
+    even = np.pad(picture, ((0, height % 2), (0, width % 2)), mode="edge")
+    rows = even[0::2] + even[1::2]
+    return np.float32(0.25) * (rows[:, 0::2] + rows[:, 1::2])
+
+
+def _pyramid(picture: np.ndarray) -> list[np.ndarray]:
+    """The picture and its halves, down to about COARSEST_HEIGHT rows or columns."""
+    pictures = [picture]
+    while min(pictures[-1].shape) >= 2 * COARSEST_HEIGHT:
+        pictures.append(_halved(pictures[-1]))
+    return pictures
+
+
+def _at_least(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture with its last row and column repeated until a window fits."""
+    missing = [(0, max(0, side - size)) for size in picture.shape]
+    return np.ascontiguousarray(np.pad(picture, missing, mode="edge"))
+
+
+def _half_further(picture: np.ndarray, axis: int) -> np.ndarray:
+    """The picture half a sample further along an axis."""
+    taps = INTERPOLATION_Q7[8]
+    before = INTERPOLATION_TAPS // 2 - 1
+    pads = [(0, 0), (0, 0)]
+    pads[axis] = (before, INTERPOLATION_TAPS - 1 - before)
+    padded = np.pad(picture, pads, mode="edge")
+    size = picture.shape[axis]
+    pieces = (
+        np.float32(tap / (1 << INTERPOLATION_FRAC))
+        * (padded[k : k + size] if axis == 0 else padded[:, k : k + size])
+        for k, tap in enumerate(taps)
+    )
+    return sum(pieces)
+
+
+def _planes(picture: np.ndarray, side: int, *, fine: bool) -> np.ndarray:
+    """(2, 2, rows, columns) as the kernels fetch from, with half samples only if `fine`."""
+    whole = np.pad(_at_least(picture, side), side + FILTER_MARGIN, mode="edge")
+    planes = np.empty((2, 2, *whole.shape), np.float32)
+    planes[0, 0] = whole
+    if fine:
+        planes[0, 1] = _half_further(whole, 1)
+        planes[1, 0] = _half_further(whole, 0)
+        planes[1, 1] = _half_further(planes[0, 1], 0)
+    return planes
+
+
+def _global_shift(picture: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
+    """(columns, rows) within REACH by which most of a picture has moved."""
+    height, width = picture.shape
+    best, least = (0, 0), np.inf
+    for dy in range(-min(REACH, height // 2), min(REACH, height // 2) + 1):
+        for dx in range(-min(REACH, width // 2), min(REACH, width // 2) + 1):
+            here = picture[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+            there = reference[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
+            error = np.abs(here - there).mean()
+            if error < least:
+                best, least = (dx, dy), error
+    return best
+
+
+def _doubled_field(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Vectors of the next finer picture: twice those of the parent blocks."""
+    grown = 2 * field.repeat(2, axis=0).repeat(2, axis=1)
+    return np.ascontiguousarray(grown[: shape[0], : shape[1]])
+
+
+def _match(
+    pictures: list[np.ndarray], references: list[np.ndarray], block: int, side: int
+) -> np.ndarray:
+    """Vectors in quarter samples from each block of a picture into another, (rows, columns, 2)."""
+    weight = np.float32(SMOOTHNESS * side * side)
+    field = None
+    for picture, reference in zip(reversed(pictures), reversed(references), strict=True):
+        shape = tuple(-(-size // block) for size in picture.shape)
+        planes = _planes(reference, side, fine=False)
+        enough = _at_least(picture, side)
+        if field is None:
+            field = np.empty((*shape, 2), np.int32)
+            field[:] = 4 * np.array(_global_shift(picture, reference))
+            search_everywhere(enough, planes, field, block, side, weight, REACH)
+        else:
+            field = _doubled_field(field, shape)
+        refine(enough, planes, field, block, side, WHOLE_STEPS, weight)
+    return field
+
+
+def _search_frame(luma: np.ndarray, arch: Architecture, inter: Inter) -> list[np.ndarray]:
+    """The latents of one frame, (rows, columns) int16 for each motion grid."""
+    size = luma.shape[1:]
+    level, side = LARGE if size[0] >= LARGE_HEIGHT else SMALL
+    block = 1 << level
+    weight = np.float32(SMOOTHNESS * side * side)
+    pictures = _pyramid(luma[inter.frame])
+    picture = _at_least(pictures[0], side)
+    fields, planes = [], []
+    for frame in dict.fromkeys((inter.past, inter.future)):
+        fields.append(_match(pictures, _pyramid(luma[frame]), block, side))
+        planes.append(_planes(luma[frame], side, fine=True))
+        refine(picture, planes[-1], fields[-1], block, side, FINE_STEPS, weight)
+    pair = (planes[0], planes[-1], np.int32(inter.ratio_q8))
+    if len(fields) == 2:
+        fields[1] += (inter.ratio_q8 * fields[0] + 128) >> 8
+        weights = np.array([weight, ADDED * weight], np.float32)
+        settle(picture, pair, tuple(fields), block, side, weights)
+    latents, made = _latents(fields, arch, size, level)
+    none = tuple(np.zeros_like(field) for field in made)
+    error, error_of_none = (total_error(picture, pair, f, block, side) for f in (made, none))
+    if error > STILL * error_of_none:
+        return [np.zeros_like(values) for values in latents]
+    return latents
+
+
+def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """A component of blocks of 2^levels[0] samples on those of 2^levels[1], as float."""
+    have, want = levels
+    if want >= have:
+        return area_means(field.astype(np.float64), 1 << (want - have))
+    times = 1 << (have - want)
+    rows, columns = grid_shape(Grid(want), *size)
+    return field.repeat(times, axis=0).repeat(times, axis=1)[:rows, :columns].astype(np.float64)
+
+
+def _latents(
+    fields: list[np.ndarray], arch: Architecture, size: tuple[int, int], level: int
+) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Latents of each motion grid in order, and the two fields in quarter samples they make.
+
+    A frame with one field has one reference, which both of the returned ones lead to.
+    """
+    found, made = {}, []
+    for component, indices in motion_grids(arch.grids).items():
+        if component >= 2 * len(fields):
+            found |= {i: np.zeros(grid_shape(arch.grids[i], *size), np.int16) for i in indices}
+            continue
+        there = (arch.block_level, level)
+        wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size)
+        levels = tuple(arch.grids[i].level for i in indices)
+        values, field = fit_latents(wanted, levels, arch.block_level, size)
+        found |= dict(zip(indices, values, strict=True))
+        made.append(np.rint(_resampled(field, there, size) / (1 << FIELD_FRAC)).astype(np.int32))
+    pairs = [np.stack(made[k : k + 2], axis=2) for k in range(0, len(made), 2)]
+    return [found[i] for i in sorted(found)], (pairs[0], pairs[-1])

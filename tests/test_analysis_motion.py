@@ -1,0 +1,148 @@
+"""The search for motion: known motion is found, stillness is left alone, any size works."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codec.analysis.motion_latents import MAX_LATENT, area_means, doubled, fit_latents
+from codec.analysis.motion_search import search_motion
+from codec.arch import grid_shape, prediction_levels
+from codec.media.sources import open_source
+from tests.conftest import ROOT
+from tests.motion_prediction import components, errors, motion_architecture
+
+ARCH = motion_architecture("3-5")
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    """The green plane of a photograph, (300, 451) float32 on [0, 1]."""
+    (frame,) = open_source(ROOT / "samples" / "photo.png").frames
+    return frame.planes[1].astype(np.float32) / 255
+
+
+def _shrunk(picture: np.ndarray, times: int) -> np.ndarray:
+    rows, columns = (size // times for size in picture.shape)
+    cut = picture[: rows * times, : columns * times]
+    return cut.reshape(rows, times, columns, times).mean((1, 3), dtype=np.float32)
+
+
+def _panned(photo: np.ndarray, num_frames: int, step: tuple[int, int]) -> np.ndarray:
+    """Frames (T, 72, 96) over which what is seen moves by `step` quarters (rows, columns)."""
+    starts = [(6 + t * step[0], 2 + t * step[1]) for t in range(num_frames)]
+    return np.stack([_shrunk(photo[y : y + 288, x : x + 384], 4) for y, x in starts])
+
+
+def _sampled(picture: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows between those that are there, by linear interpolation."""
+    whole = np.floor(rows).astype(int)
+    rest = (rows - whole)[:, None].astype(np.float32)
+    return (1 - rest) * picture[whole] + rest * picture[whole + 1]
+
+
+def _zoomed(photo: np.ndarray, num_frames: int) -> np.ndarray:
+    """Frames (T, 70, 100) of a window that grows by 2 % of its size a frame."""
+    sums = np.lib.stride_tricks.sliding_window_view(np.pad(photo, (1, 1), mode="edge"), (3, 3))
+    blurred = sums.mean((2, 3), dtype=np.float32)
+    frames = []
+    for t in range(num_frames):
+        scale = 2.6 * 1.02**t
+        rows = 150 + scale * (np.arange(70) - 34.5)
+        columns = 225 + scale * (np.arange(100) - 49.5)
+        frames.append(_sampled(_sampled(blurred, rows).T, columns).T)
+    return np.stack(frames)
+
+
+def _inters(num_frames: int):
+    return [inter for level in prediction_levels(num_frames)[1:] for inter in level]
+
+
+def test_a_pan_is_found_to_a_fraction_of_a_sample(photo: np.ndarray) -> None:
+    luma = _panned(photo, 5, (1, 5))
+    latents = search_motion(luma, ARCH)
+    for inter in _inters(5):
+        columns, rows, more_columns, more_rows = components(latents, ARCH, inter.frame, (72, 96))
+        distance = inter.past - inter.frame
+        inside = (slice(1, -1), slice(2, -2))
+        # What moves into view: a sample was further right in the past, by 5 quarters a frame.
+        assert np.abs(columns[inside] + 4 * 5 * distance).mean() < 4
+        assert np.abs(rows[inside] + 4 * 1 * distance).mean() < 4
+        assert np.abs(more_columns).mean() + np.abs(more_rows).mean() < 1
+        still, moved = errors(luma, latents, ARCH, inter)
+        assert moved < 0.2 * still
+
+
+def test_a_zoom_is_found(photo: np.ndarray) -> None:
+    luma = _zoomed(photo, 5)
+    latents = search_motion(luma, ARCH)
+    for inter in _inters(5):
+        still, moved = errors(luma, latents, ARCH, inter)
+        assert moved < 0.5 * still
+    rows = components(latents, ARCH, 4, (70, 100))[1]
+    assert rows[0].mean() < -8
+    assert rows[-1].mean() > 8
+
+
+def test_a_still_scene_has_no_motion(photo: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, (4, 72, 96)).astype(np.float32)
+    luma = _panned(photo, 4, (0, 0)) + noise
+    assert not any(values.any() for values in search_motion(luma, ARCH))
+
+
+def test_flat_areas_get_no_random_vectors(photo: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.004, (2, 72, 96)).astype(np.float32)
+    luma = _panned(photo, 2, (0, 8))
+    luma[:, :, 40:] = 0.5
+    columns, rows, *_ = components(search_motion(luma + noise, ARCH), ARCH, 1, (72, 96))
+    assert np.abs(columns[:, :4] - 32).mean() < 4
+    for component in (columns, rows):
+        assert np.abs(np.diff(component[:, 8:], axis=0)).mean() < 2
+
+
+def test_threads_change_nothing(photo: np.ndarray) -> None:
+    luma = _panned(photo, 4, (2, 2))
+    one, three = (search_motion(luma, ARCH, threads=threads) for threads in (1, 3))
+    assert all((a == b).all() for a, b in zip(one, three, strict=True))
+
+
+@pytest.mark.parametrize("motion", ["2-3", "3", "4,6", "6"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 59), (201, 3)])
+def test_latents_have_the_shape_of_their_grids(motion: str, size: tuple[int, int]) -> None:
+    arch = motion_architecture(motion)
+    luma = np.random.default_rng(1).random((3, *size), np.float32)
+    latents = search_motion(luma, arch)
+    for grid, values in zip((g for g in arch.grids if g.motion), latents, strict=True):
+        assert values.shape == (3, *grid_shape(grid, *size))
+        assert values.dtype == np.int16
+        assert not values[0].any()
+
+
+def test_one_frame_has_no_motion() -> None:
+    luma = np.random.default_rng(2).random((1, 20, 20), np.float32)
+    assert not any(values.any() for values in search_motion(luma, ARCH))
+
+
+def test_means_are_of_what_is_there() -> None:
+    means = area_means(np.array([[1.0, 3.0, 10.0], [5.0, 7.0, 20.0], [1.0, 2.0, 30.0]]), 2)
+    assert means.tolist() == [[4.0, 15.0], [1.5, 30.0]]
+
+
+def test_doubling_keeps_what_is_constant_or_a_ramp() -> None:
+    assert (doubled(np.full((3, 2), -77, np.int32), (5, 4)) == -77).all()
+    ramp = doubled(np.arange(0, 640, 64, dtype=np.int32)[None, :], (2, 19))
+    assert (np.diff(ramp[0, 1:-1]) == 32).all()
+
+
+def test_fields_that_latents_can_make_come_back_whole() -> None:
+    coarse = np.array([[4, -9], [30, 2]])
+    field = doubled((coarse << 8).astype(np.int32), (4, 4))
+    latents, made = fit_latents(area_means(field / 256, 1), (4, 3), 3, (32, 32))
+    assert np.abs(made / 256 - field / 256).max() < 1.5
+    assert latents[0].shape == (2, 2)
+    assert not latents[1].any() or np.abs(latents[1]).max() > 1
+
+
+def test_latents_are_limited() -> None:
+    latents, _ = fit_latents(np.full((2, 2), 5000.0), (4, 3), 3, (16, 16))
+    assert all((values == MAX_LATENT).all() for values in latents)
