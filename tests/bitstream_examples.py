@@ -197,6 +197,7 @@ def _layer_texts(num_out):
             "X-1x15-conv-none,res=1,gate=1,dilation=200,groups=0",
             "256-3x1-adaptive-none@1/4,demod=0,code=3,every=2",
             "X-3x1-adaptive-relu,res=1,code=255",
+            "X-1x1-adaptive-none@1/4,gate=1,code=2,every=level",
         ]
     )
     synthesis = st.sampled_from(

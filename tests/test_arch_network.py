@@ -11,6 +11,7 @@ from codec.arch import (
     Architecture,
     Grid,
     channels_at,
+    code_owners,
     exponent_groups,
     ifce_sources,
     num_codes,
@@ -19,6 +20,7 @@ from codec.arch import (
     parse_layer,
     parse_layers,
     pre_levels,
+    prediction_levels,
     segment_specs,
     temporal_at,
     temporal_inputs,
@@ -32,6 +34,7 @@ from codec.arch.macs import (
     upsampling_macs,
 )
 from codec.arch.network import CONTEXT_ORDER, CONTEXT_REACH_SIDE, CONTEXT_REACH_UP
+from codec.arch.notation import BY_LEVEL
 from codec.errors import UsageError
 
 # The "hop" decoder of Cool-Chic 5 for 768x512 pictures.
@@ -219,11 +222,28 @@ def test_levels_without_grids_are_passed_through():
 
 
 @pytest.mark.parametrize(
-    ("every", "num_frames", "codes"), [(0, 50, 1), (8, 8, 1), (8, 9, 2), (8, 21, 3), (1, 5, 5)]
+    ("every", "num_frames", "codes"),
+    [
+        *((0, 50, 1), (8, 8, 1), (8, 9, 2), (8, 21, 3), (1, 5, 5), (254, 255, 2)),
+        *((BY_LEVEL, 1, 1), (BY_LEVEL, 5, 4), (BY_LEVEL, 33, 7), (BY_LEVEL, 34, 8)),
+    ],
 )
 def test_number_of_codes(every, num_frames, codes):
     layer = replace(parse_layer("1-1x1-adaptive-none,code=2"), every=every)
     assert num_codes(layer, num_frames) == codes
+    assert set(code_owners(layer, prediction_levels(num_frames))) == set(range(codes))
+
+
+def test_frames_of_a_prediction_level_share_a_code():
+    by_level = parse_layer("1-1x1-adaptive-none,code=2,every=level")
+    by_two = parse_layer("1-1x1-adaptive-none,code=2,every=2")
+    levels = prediction_levels(9)
+    assert code_owners(by_level, levels) == (0, 4, 3, 4, 2, 4, 3, 4, 1)
+    assert code_owners(by_two, levels) == (0, 0, 1, 1, 2, 2, 3, 3, 4)
+    # Frames 0, 4 and 8 keep the codes that they have in the whole segment.
+    assert code_owners(by_level, levels[:3]) == (0, 2, 1)
+    assert code_owners(by_two, levels[:3]) == (0, 2, 4)
+    assert code_owners(replace(by_two, every=0), levels[:3]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

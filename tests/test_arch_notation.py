@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.arch import Layer, format_layer, parse_layer, parse_layers
+from codec.arch.notation import BY_LEVEL
 from codec.errors import NotationError
 
 ODD_SPACE = st.sampled_from(range(1, 16, 2))
@@ -86,6 +87,10 @@ def test_what_is_written_is_read_back(layer):
             "4-3x1-adaptive-none,demod=0,code=2,every=8",
             Layer(4, 3, 1, "adaptive", False, demod=False, code=2, every=8),
         ),
+        (
+            "4-1x1-adaptive-none@1/8,code=2,every=level",
+            Layer(4, 1, 1, "adaptive", False, level=3, code=2, every=BY_LEVEL),
+        ),
     ],
 )
 def test_examples(text, layer):
@@ -144,6 +149,8 @@ BAD = [
     "12-9x1-ck-none,causal=[3]",
     "12-3x1-adaptive-none,[causal=1]",
     "12-3x1-adaptive-none,code=1,every=[1.5]",
+    "12-3x1-adaptive-none,code=1,every=[255]",
+    "12-3x1-adaptive-none,code=[level],every=level",
 ]
 
 
@@ -173,6 +180,15 @@ def test_errors_point_at_the_wrong_token(marked):
 def test_errors_name_the_keys_of_the_kind(text, known):
     with pytest.raises(NotationError, match=f"keys of a .* layer are: {known};"):
         parse_layer(text)
+
+
+@pytest.mark.parametrize("number", ["255", "0255"])
+def test_the_number_that_stands_for_levels_is_not_written(number):
+    with pytest.raises(NotationError, match="is written every=level"):
+        parse_layer(f"4-1x1-adaptive-none,code=2,every={number}")
+    assert format_layer(Layer(4, 1, 1, "adaptive", False, code=2, every=BY_LEVEL)) == (
+        "4-1x1-adaptive-none@1/1,code=2,every=level"
+    )
 
 
 @given(st.text(st.sampled_from("0139X-x/@,=linearockvdp²"), max_size=40))

@@ -8,6 +8,7 @@ import pytest
 
 from codec.arch import Grid, segment_specs
 from codec.arch.macs import mac_per_pixel
+from codec.arch.notation import BY_LEVEL
 from codec.arch.presets import (
     SPEEDS,
     Plan,
@@ -202,6 +203,9 @@ def test_codes_that_would_never_change_are_left_out():
     assert build((9, 64, 64), **ranges).temporal[0].code == 2
     single = build((8, 64, 64), **ranges).temporal[0]
     assert (single.code, single.every) == (0, 0)
+    ranges["temporal"] = [layer.replace("8", "level")]
+    assert build((2, 64, 64), **ranges).temporal[0].every == BY_LEVEL
+    assert build((1, 64, 64), **ranges).temporal[0].every == 0
 
 
 @pytest.mark.parametrize(

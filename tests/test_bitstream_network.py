@@ -86,6 +86,17 @@ def test_the_bytes_of_an_architecture():
     assert arch_bytes(examples.TINY).hex(" ") == "02 01 00 00 01 00 00 10 00 02"
 
 
+def test_a_code_for_each_prediction_level_is_the_number_255():
+    layers = parse_layers(["1-1x1-adaptive-none,code=2,every=level"], num_out=3)
+    arch = replace(examples.TINY, temporal=layers)
+    data = arch_bytes(arch)
+    # Adaptive with keys; 1 output; kernel in time, level; code and every, 2 and 255.
+    assert data.hex(" ") == "02 01 00 00 01 00 00 11 82 00 00 00 18 02 ff 00 02"
+    assert parse(data) == arch
+    (codes,) = segment_specs(arch, 5)
+    assert codes.shape == (3, 2)
+
+
 def test_too_many_grids():
     grids = tuple(Grid(level, 0) for level in range(15, -1, -1)) * 4
     data = arch_bytes(replace(examples.IMAGE, grids=tuple(sorted(grids, key=lambda g: -g.level))))

@@ -8,7 +8,7 @@ from fixedpoint_networks import architecture, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.arch import NARROW, WIDE, Numerics, parse_layers
+from codec.arch import NARROW, WIDE, Numerics, parse_layers, segment_specs
 from codec.fixedpoint.formats import align, rshift, sat, storage_dtype
 from codec.fixedpoint.noise import noise_planes
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels, rescale_16
@@ -101,6 +101,7 @@ TEMPORAL = (
     "5-3x3-adaptive-relu,gate=1",
     "4-3x1-adaptive-none,res=1,code=3,every=2",
     "4-1x3-adaptive-none,demod=0,code=2,every=1",
+    "4-3x1-adaptive-none,res=1,gate=1,code=2,every=level",
 )
 
 
@@ -116,9 +117,7 @@ def test_temporal_layers(
     program = load_network(network, numerics)
     planes = random_planes((frames, 4, height, width), numerics, seed)
     rng = np.random.default_rng(seed)
-    every = arch.temporal[0].every or frames
-    shape = (-(-frames // every) - 1, arch.temporal[0].code)
-    codes = {"temporal.0.codes": rng.integers(-99, 100, shape)} if shape[0] and shape[1] else {}
+    codes = {s.name: rng.integers(-99, 100, s.shape) for s in segment_specs(arch, frames)}
     made = run_temporal(program, 0, planes, codes, threads=2)
     assert made.dtype == storage_dtype(numerics)
     assert np.array_equal(made, temporal_reference(network, 0, planes, codes, numerics=numerics))

@@ -190,13 +190,13 @@ def test_convolutions_with_a_set_of_weights_for_each_frame(
     assert_twins(fused, plain, [*inputs, torch.randn(shape[0], outputs, *shape[2:])])
 
 
-@pytest.mark.parametrize("period", [0, 2])
+@pytest.mark.parametrize("owners", [(), (0, 0, 1, 1, 2), (0, 3, 1, 3, 0), (0,) * 5], ids=str)
 @pytest.mark.parametrize("demod", [True, False])
-def test_modulated_layers_bake_weights_for_each_code(period: int, demod: bool) -> None:
+def test_modulated_layers_bake_weights_for_each_code(owners: tuple[int, ...], demod: bool) -> None:
     torch.manual_seed(5)
     names = ["weight", "bias", "gate", "code_map", "codes"]
-    shapes = [(4, 4, 3, 3, 3), (4,), (4,), (4, 2), (2, 2)]
-    options = {"period": period, "demod": demod, "residual": True, "relu": True}
+    shapes = [(4, 4, 3, 3, 3), (4,), (4,), (4, 2), (3, 2)]
+    options = {"owners": owners, "demod": demod, "residual": True, "relu": True}
 
     def call(function, x: Tensor, *tensors: Tensor) -> Tensor:
         return function(x, **dict(zip(names, tensors, strict=True)), **options)

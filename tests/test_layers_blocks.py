@@ -46,9 +46,9 @@ def adaptive_frame(block: TemporalAdaptive, x: np.ndarray, t: int) -> np.ndarray
     """Frame t of a TemporalAdaptive with its kernel modulated for that frame alone."""
     named = {name: tensor.detach().numpy() for name, tensor in block.tensors().items()}
     weights = named["weight"].copy()
-    group = t // block.period if block.period else 0
-    if group:
-        weights *= (1 + named["code_map"] @ named["codes"][group - 1])[:, None, None, None]
+    number = block.owners[t] if "codes" in named else 0
+    if number:
+        weights *= (1 + named["code_map"] @ named["codes"][number - 1])[:, None, None, None]
     if block.conv.demod:
         weights /= np.sqrt((weights**2).sum((1, 2, 3, 4), keepdims=True))
     out = frame_at(x, weights, t) + named["bias"][:, None, None]
@@ -58,9 +58,8 @@ def adaptive_frame(block: TemporalAdaptive, x: np.ndarray, t: int) -> np.ndarray
 
 
 @given(
-    num_frames=st.integers(1, 7),
+    owners=st.lists(st.integers(0, 4), min_size=1, max_size=7),
     kernels=st.sampled_from([(3, 3), (1, 3), (5, 1), (9, 3)]),
-    period=st.integers(0, 4),
     demod=st.booleans(),
     residual=st.booleans(),
     gated=st.booleans(),
@@ -69,7 +68,7 @@ def adaptive_frame(block: TemporalAdaptive, x: np.ndarray, t: int) -> np.ndarray
 )
 @settings(deadline=None, max_examples=60, derandomize=True)
 def test_adaptive_equals_kernels_baked_for_each_frame(
-    num_frames, kernels, period, demod, residual, gated, relu, code_dim
+    owners, kernels, demod, residual, gated, relu, code_dim
 ):
     torch.manual_seed(0)
     block = randomize(
@@ -83,21 +82,21 @@ def test_adaptive_equals_kernels_baked_for_each_frame(
             gated=gated,
             relu=relu,
             code_dim=code_dim,
-            period=period if code_dim else 0,
-            num_frames=num_frames,
+            owners=owners,
+            num_codes=5,
         )
     )
-    x = torch.randn(num_frames, 3, 4, 5).double()
+    x = torch.randn(len(owners), 3, 4, 5).double()
     out = block(x).detach().numpy()
-    for t in range(num_frames):
+    for t in range(len(owners)):
         expected = adaptive_frame(block, x.numpy(), t)
         np.testing.assert_allclose(out[t], expected, rtol=1e-10, atol=1e-11)
 
 
 def test_adaptive_tensors():
     block = TemporalAdaptive(
-        4, spatial_kernel=3, time_kernel=5, dim_out=6, gated=True, code_dim=2, period=4,
-        num_frames=9,
+        4, spatial_kernel=3, time_kernel=5, dim_out=6, gated=True, code_dim=2,
+        owners=(0, 2, 1), num_codes=3,
     )  # fmt: skip
     shapes = {name: tuple(tensor.shape) for name, tensor in block.tensors().items()}
     assert shapes == {
@@ -106,15 +105,15 @@ def test_adaptive_tensors():
     assert sum(p.numel() for p in block.parameters()) == sum(map(np.prod, shapes.values()))
     plain = TemporalAdaptive(4, spatial_kernel=1, time_kernel=1)
     assert set(plain.tensors()) == {"weight", "bias"}
-    single = TemporalAdaptive(4, spatial_kernel=1, time_kernel=1, code_dim=3, num_frames=50)
+    single = TemporalAdaptive(4, spatial_kernel=1, time_kernel=1, code_dim=3)
     assert single.tensors()["codes"].shape == (0, 3)
 
 
 def test_adaptive_starts_as_identity_and_can_leave_it():
     torch.manual_seed(0)
     block = TemporalAdaptive(
-        3, spatial_kernel=3, time_kernel=3, residual=True, gated=True, code_dim=2, period=2,
-        num_frames=4,
+        3, spatial_kernel=3, time_kernel=3, residual=True, gated=True, code_dim=2,
+        owners=(0, 1, 1, 0), num_codes=2,
     )  # fmt: skip
     x, target = torch.randn(4, 3, 6, 6), torch.randn(4, 3, 6, 6)
     assert torch.equal(block(x), x)
@@ -128,15 +127,24 @@ def test_adaptive_starts_as_identity_and_can_leave_it():
         assert not torch.equal(tensor, before[name]), name
 
 
-def test_fewer_frames_use_the_first_codes():
+def test_codes_that_no_frame_has_get_gradients_of_zero():
     torch.manual_seed(0)
-    block = randomize(
-        TemporalAdaptive(2, spatial_kernel=1, time_kernel=1, code_dim=2, period=2, num_frames=6)
+    options = {"spatial_kernel": 1, "time_kernel": 1, "code_dim": 2, "num_codes": 5}
+    x = torch.randn(3, 2, 4, 4).double()
+    for owners, unused in (((0, 4, 2), [0, 2]), ((0, 0, 0), [0, 1, 2, 3])):
+        block = randomize(TemporalAdaptive(2, owners=owners, **options))
+        block(x).square().sum().backward()
+        assert all(parameter.grad.isfinite().all() for parameter in block.parameters())
+        assert (block.codes.grad == 0).all(dim=1).nonzero().flatten().tolist() == unused
+
+
+@pytest.mark.parametrize("owners", [(0, 1), (0, 1, 3), (0, -1, 1), (0, 1, 2, 0)])
+def test_owners_that_do_not_fit_are_refused(owners):
+    block = TemporalAdaptive(
+        2, spatial_kernel=1, time_kernel=1, code_dim=2, owners=owners, num_codes=3
     )
-    x = torch.randn(6, 2, 3, 3).double()
-    torch.testing.assert_close(block(x[:3]), block(x)[:3])
-    with pytest.raises(UsageError, match="7 frames with a code every 2 need 4 codes, there are 3"):
-        block(torch.zeros(7, 2, 3, 3).double())
+    with pytest.raises(UsageError, match=r"3 frames have codes .*, the layer has 0 to 2"):
+        block(torch.zeros(3, 2, 3, 3))
 
 
 @given(
@@ -236,8 +244,8 @@ def test_rounded_tensors_meet_the_same_mathematics():
     x = torch.randn(5, 2, 4, 4).double()
     blocks = (
         TemporalAdaptive(
-            2, spatial_kernel=3, time_kernel=3, gated=True, residual=True, code_dim=2, period=2,
-            num_frames=5,
+            2, spatial_kernel=3, time_kernel=3, gated=True, residual=True, code_dim=2,
+            owners=(0, 2, 1, 2, 1), num_codes=3,
         ),
         TemporalCK(2, time_kernel=5, is_causal=True),
         TemporalConv(2, spatial_kernel=3, time_kernel=3, gated=True, relu=True),
@@ -251,7 +259,8 @@ def test_rounded_tensors_meet_the_same_mathematics():
         elif isinstance(block, TemporalConv):
             assert torch.equal(out, apply_conv(x, **rounded, relu=True))
         else:
-            assert torch.equal(out, apply_adaptive(x, **rounded, period=2, residual=True))
+            bare = apply_adaptive(x, **rounded, owners=block.owners, residual=True)
+            assert torch.equal(out, bare)
 
 
 def test_gradients():
@@ -259,7 +268,13 @@ def test_gradients():
     x = torch.randn(3, 2, 3, 3).double().requires_grad_()
     adaptive = randomize(
         TemporalAdaptive(
-            2, spatial_kernel=3, time_kernel=3, gated=True, code_dim=2, period=2, num_frames=3
+            2,
+            spatial_kernel=3,
+            time_kernel=3,
+            gated=True,
+            code_dim=2,
+            owners=(1, 0, 2),
+            num_codes=4,
         )
     )
     names = list(adaptive.tensors())
@@ -282,6 +297,7 @@ def test_gradients():
         (TemporalAdaptive, {"time_kernel": 2}, "time_kernel is 2: it must be odd"),
         (TemporalAdaptive, {"dim_out": 5, "residual": True}, "4 come in, so 5 cannot go out"),
         (TemporalAdaptive, {"code_dim": -1}, "at least 0"),
+        (TemporalAdaptive, {"num_codes": 0}, "num_codes 0 at least 1"),
         (TemporalConv, {"spatial_kernel": 4}, "odd kernels"),
         (TemporalConv, {"dim_out": 5, "residual": True}, "4 come in, so 5 cannot go out"),
     ],

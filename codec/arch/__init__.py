@@ -1,8 +1,11 @@
 """The architecture of one decoder: one description for float model and integer program."""
 
+from codec.arch.codes import code_owners, num_codes
 from codec.arch.grids import Grid, coding_order, grid_shape, parse_grids, slice_of
 from codec.arch.motion import (
     Inter,
+    Prediction,
+    frames_of,
     motion_grids,
     prediction_levels,
     references_of,
@@ -13,7 +16,6 @@ from codec.arch.network import (
     channels_at,
     exponent_groups,
     ifce_sources,
-    num_codes,
     param_specs,
     pre_levels,
     segment_specs,
@@ -34,10 +36,13 @@ __all__ = [
     "Layer",
     "Numerics",
     "ParamSpec",
+    "Prediction",
     "channels_at",
+    "code_owners",
     "coding_order",
     "exponent_groups",
     "format_layer",
+    "frames_of",
     "grid_shape",
     "ifce_sources",
     "motion_grids",

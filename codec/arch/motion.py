@@ -59,7 +59,10 @@ class Inter(NamedTuple):
         return ((after << RATIO_FRAC) + before // 2) // before
 
 
-def prediction_levels(num_frames: int) -> tuple[tuple[Inter, ...], ...]:
+Prediction = tuple[tuple[Inter, ...], ...]  # levels, each predicted from earlier ones
+
+
+def prediction_levels(num_frames: int) -> Prediction:
     """The frames of a segment in levels: a frame is predicted from frames of earlier levels.
 
     Anchors, the frames floor(k (T - 1) / n) with n = ceil((T - 1) / 32), come one by one, each
@@ -78,7 +81,12 @@ def prediction_levels(num_frames: int) -> tuple[tuple[Inter, ...], ...]:
     return tuple(levels)
 
 
-def references_of(frames: range, num_frames: int) -> tuple[tuple[Inter, ...], ...]:
+def frames_of(prediction: Prediction) -> list[int]:
+    """The frames of some levels, in display order."""
+    return sorted(inter.frame for level in prediction for inter in level)
+
+
+def references_of(frames: range, num_frames: int) -> Prediction:
     """The levels of a segment without what none of `frames` needs."""
     wanted, kept = set(frames), []
     for level in reversed(prediction_levels(num_frames)):

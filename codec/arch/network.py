@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from codec.arch.codes import num_codes
 from codec.arch.grids import Grid, coding_order
 from codec.arch.motion import (
     MAX_BLOCK_LEVEL,
@@ -372,11 +373,6 @@ def param_specs(arch: Architecture) -> tuple[ParamSpec, ...]:
         *_temporal_specs(arch),
         *_synthesis_specs(arch),
     )
-
-
-def num_codes(layer: Layer, num_frames: int) -> int:
-    """Modulation codes of a layer in a segment: one per `every` frames, the first always zero."""
-    return -(-num_frames // layer.every) if layer.every else 1
 
 
 def segment_specs(arch: Architecture, num_frames: int) -> tuple[ParamSpec, ...]:

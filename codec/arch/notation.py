@@ -24,6 +24,7 @@ MAX_OUT = 256
 MAX_KERNEL = 15
 MAX_TIME_KERNEL = 63
 MAX_KEY = 255
+BY_LEVEL = 255  # as the number of frames that share a code: one code for each prediction level
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Layer:
     """One layer of the synthesis (linear, residual) or of the temporal stack (adaptive, ck, conv).
 
     `level` is the log2 of the resolution it works at, `code` the dimension of the modulation code,
-    `every` the frames that share one code (0: the whole segment), `groups` 0 means depthwise.
+    `every` the frames that share one code (0: the whole segment; BY_LEVEL: those of a prediction
+    level), `groups` 0 means depthwise.
     """
 
     out: int
@@ -111,6 +113,16 @@ def _resolution(text: str, token: _Token) -> int:
     return divisor.bit_length() - 1
 
 
+def _value(text: str, key: str, token: _Token) -> int:
+    if key == "every" and token.text == "level":
+        return BY_LEVEL
+    high = 1 if key in FLAG_KEYS else MAX_KEY
+    value = _integer(text, token, low=1 if key == "dilation" else 0, high=high, what=key)
+    if key == "every" and value == BY_LEVEL:
+        raise _fail(text, token, "a code for each prediction level is written every=level")
+    return value
+
+
 def _options(text: str, tokens: Iterable[_Token], kind: str) -> dict[str, int]:
     options: dict[str, int] = {}
     for token in tokens:
@@ -120,10 +132,7 @@ def _options(text: str, tokens: Iterable[_Token], kind: str) -> dict[str, int]:
             raise _fail(text, token, f"keys of a {kind} layer are: {known}; written key=value")
         if key in options:
             raise _fail(text, token, f"{key} is given twice")
-        high = 1 if key in FLAG_KEYS else MAX_KEY
-        low = 1 if key == "dilation" else 0
-        place = _Token(value, token.start + len(key) + 1)
-        options[key] = _integer(text, place, low=low, high=high, what=key)
+        options[key] = _value(text, key, _Token(value, token.start + len(key) + 1))
     return options
 
 
@@ -182,5 +191,6 @@ def format_layer(layer: Layer) -> str:
     for key in KEYS_OF_KIND[layer.kind]:
         value = getattr(layer, key)
         if value != getattr(default, key):
-            text += f",{key}={int(value)}"
+            is_by_level = key == "every" and value == BY_LEVEL
+            text += f",{key}={'level' if is_by_level else int(value)}"
     return text

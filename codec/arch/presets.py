@@ -11,8 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from codec.arch.codes import num_codes
 from codec.arch.grids import Grid, coding_order, parse_grids, parse_levels
-from codec.arch.network import Architecture, num_codes
+from codec.arch.network import Architecture
 from codec.arch.notation import Layer, parse_layer, parse_layers
 from codec.errors import UsageError
 

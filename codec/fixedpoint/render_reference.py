@@ -11,8 +11,8 @@ from codec.arch import (
     Architecture,
     Grid,
     Numerics,
+    code_owners,
     grid_shape,
-    num_codes,
     prediction_levels,
     slice_of,
     temporal_at,
@@ -162,6 +162,7 @@ def temporal_reference(
         return filter_time_reference(planes, taps, e, causal=layer.causal, numerics=numerics)
     eb = network.exponents["temporal.bias"]
     frames, channels = planes.shape[:2]
+    owners = code_owners(layer, prediction_levels(frames))
     out = np.zeros((frames, layer.out, *planes.shape[2:]), np.int64)
     for t in range(frames):
         weight, exponent = values[f"{name}.weight"].astype(np.int64), e
@@ -169,8 +170,8 @@ def temporal_reference(
             exponent = 12
             code_map = values.get(f"{name}.code_map", np.zeros((channels, 0), np.int64))
             code = np.zeros(layer.code, np.int64)
-            if num_codes(layer, frames) > 1 and t >= layer.every:
-                code = codes[f"{name}.codes"][t // layer.every - 1]
+            if owners[t]:
+                code = codes[f"{name}.codes"][owners[t] - 1]
             weight = bake_reference(
                 weight,
                 e,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from codec.arch import Numerics
+from codec.arch import Numerics, code_owners, prediction_levels
 from codec.fixedpoint.adaptive import Modulated, bake_numbered
 from codec.fixedpoint.affine import HIGH, LOW, SHIFT, TAPS, Stack, affine
 from codec.fixedpoint.program import Convolution, TimeFilter
@@ -110,15 +110,16 @@ def _gate(planes, gate, half, shift, limit):
 
 def _runs_of_codes(
     layer: Convolution, codes: np.ndarray | None, num_frames: int
-) -> Iterator[tuple[Stack, range]]:
+) -> Iterator[tuple[Stack, list[int]]]:
     """Rows, and the frames that they make: one run for each code, the first code is zero."""
     if not isinstance(layer.rows, Modulated):
-        yield layer.rows, range(num_frames)
+        yield layer.rows, list(range(num_frames))
         return
-    every = layer.layer.every or num_frames
     codes = np.zeros((0, layer.layer.code), np.int64) if codes is None else codes
-    for number, first in enumerate(range(0, num_frames, every)):
-        frames = range(first, min(first + every, num_frames))
+    runs: dict[int, list[int]] = {}
+    for t, number in enumerate(code_owners(layer.layer, prediction_levels(num_frames))):
+        runs.setdefault(number, []).append(t)
+    for number, frames in sorted(runs.items()):
         yield bake_numbered(layer.rows, codes, number), frames
 
 

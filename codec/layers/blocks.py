@@ -6,7 +6,7 @@ A block works on features x (T, C, H, W), frames first. Its `tensors()` are what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ CODE_STD = 0.1
 class TemporalAdaptive(nn.Module):
     """AdaptiveConv3DMod with bias, activation, gate and skip, its codes held in time.
 
-    y = gate ⊙ act(conv(x; W, 1 + m) + bias) (+ x), m(t) = code_map @ code(floor(t / period)).
+    y = gate ⊙ act(conv(x; W, 1 + m) + bias) (+ x), m(t) = code_map @ code(owners(t)).
     Code 0 is tied to zero; the others start small and random, the map and the gate at zero.
 
     Args:
@@ -36,8 +36,8 @@ class TemporalAdaptive(nn.Module):
         gated: whether there is a learned gain for each output channel.
         relu: whether the activation is a ReLU; none otherwise.
         code_dim: numbers in a code; 0 for no modulation.
-        period: frames that share a code; 0 for the whole segment.
-        num_frames: frames of the segment, which fix the number of codes.
+        owners: number of the code of each frame that comes in; none if all have code 0.
+        num_codes: codes of the whole segment, also those that none of these frames has.
 
     Raises:
         UsageError: an argument, or the shape of an input, that does not fit.
@@ -55,16 +55,15 @@ class TemporalAdaptive(nn.Module):
         gated: bool = False,
         relu: bool = False,
         code_dim: int = 0,
-        period: int = 0,
-        num_frames: int = 1,
+        owners: Sequence[int] = (),
+        num_codes: int = 1,
     ) -> None:
         super().__init__()
         dim_out = dim if dim_out is None else dim_out
         _check_skip(dim, dim_out, residual=residual)
-        if min(code_dim, period) < 0 or num_frames < 1:
+        if code_dim < 0 or num_codes < 1:
             raise UsageError(
-                f"code_dim {code_dim} and period {period} must be at least 0, "
-                f"num_frames {num_frames} at least 1"
+                f"code_dim {code_dim} must be at least 0, num_codes {num_codes} at least 1"
             )
         self.conv = AdaptiveConv3DMod(
             dim,
@@ -73,10 +72,9 @@ class TemporalAdaptive(nn.Module):
             dim_out=dim_out,
             demod=demod,
         )
-        self.residual, self.relu, self.period = residual, relu, period
+        self.residual, self.relu, self.owners = residual, relu, tuple(owners)
         self.bias = nn.Parameter(torch.zeros(dim_out))
         self.gate = nn.Parameter(torch.zeros(dim_out)) if gated else None
-        num_codes = -(-num_frames // period) if period else 1
         self.code_map = nn.Parameter(torch.zeros(dim, code_dim)) if code_dim else None
         # The map starts at zero, so the codes must not: the gradient of a product of zeros is zero.
         codes = torch.randn(num_codes - 1, code_dim) * CODE_STD
@@ -104,10 +102,10 @@ class TemporalAdaptive(nn.Module):
         """The block with `tensors` (keys and shapes of `tensors()`) in place of its own."""
         return apply_adaptive(x, **tensors, **self.options())
 
-    def options(self) -> dict[str, int | bool]:
+    def options(self) -> dict[str, tuple[int, ...] | bool]:
         """What `apply_adaptive` must know beside the tensors."""
         return {
-            "period": self.period,
+            "owners": self.owners,
             "demod": self.conv.demod,
             "residual": self.residual,
             "relu": self.relu,

@@ -5,7 +5,7 @@ Features x are (T, C, H, W), frames first. Convolutions replicate the edges of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ def apply_adaptive(
     gate: Tensor | None = None,
     code_map: Tensor | None = None,
     codes: Tensor | None = None,
-    period: int = 0,
+    owners: Sequence[int] = (),
     demod: bool = True,
     residual: bool = False,
     relu: bool = False,
@@ -41,7 +41,7 @@ def apply_adaptive(
         bias, gate: (out,).
         code_map: (in, d).
         codes: (n, d), the codes after the first, which is zero.
-        period: frames that share a code; 0 for the whole segment, which then has code 0.
+        owners: number of the code of each frame, T of them; none if all have code 0.
         demod: whether d(t) scales modulated weights to unit norm; 1 otherwise.
         residual, relu: as in TemporalAdaptive.
         eps: lower bound of a squared norm.
@@ -50,17 +50,19 @@ def apply_adaptive(
         (T, out, H, W).
 
     Raises:
-        UsageError: shapes that do not fit, or fewer codes than the frames need.
+        UsageError: shapes that do not fit, or owners that are not T or beyond the codes.
     """
     _check_features(x, weight.shape[1])
     taps = _tap_frames(x, weight.shape[2:4])
-    if code_map is None or codes is None or period == 0:
+    if code_map is None or codes is None or not owners:
         if demod:
             unmodulated = weight.new_ones(weight.shape[1])
             weight = weight * demodulation(weight, unmodulated, eps=eps)[:, None, None, None, None]
         out = conv_over_taps(taps, weight)
     else:
-        scale, member = code_scales(code_map, codes, num_frames=x.shape[0], period=period)
+        scale = code_scales(code_map, codes, owners, num_frames=x.shape[0])
+        # A product instead of an index: codes that no frame has get gradients of zero.
+        member = F.one_hot(torch.tensor(owners, device=x.device), len(scale)).to(scale.dtype)
         per_frame = (member @ scale)[:, :, None, None]
         out = conv_over_taps((frames * per_frame for frames in taps), weight)
         if demod:
@@ -145,23 +147,18 @@ def _tap_frames(x: Tensor, kernel: torch.Size, *, dilation: int = 1) -> Iterator
 
 
 def code_scales(
-    code_map: Tensor, codes: Tensor, *, num_frames: int, period: int
-) -> tuple[Tensor, Tensor]:
-    """1 + m of each code, (n + 1, in), and each frame's code, (T, n + 1) of zeros and ones.
+    code_map: Tensor, codes: Tensor, owners: Sequence[int], *, num_frames: int
+) -> Tensor:
+    """1 + m of each code, the zero one first: (n + 1, in).
 
     Raises:
-        UsageError: fewer codes than the frames need.
+        UsageError: `owners` are not one for each frame, or beyond the codes.
     """
-    num_codes = -(-num_frames // period)
-    if num_codes > codes.shape[0] + 1:
+    if len(owners) != num_frames or not 0 <= min(owners) <= max(owners) <= len(codes):
         raise UsageError(
-            f"{num_frames} frames with a code every {period} need {num_codes} codes, "
-            f"there are {codes.shape[0] + 1}"
+            f"{num_frames} frames have codes {list(owners)}, the layer has 0 to {len(codes)}"
         )
-    used = torch.cat((codes.new_zeros(1, codes.shape[1]), codes[: num_codes - 1]))
-    owner = torch.arange(num_frames, device=codes.device)[:, None] // period
-    member = owner == torch.arange(num_codes, device=codes.device)
-    return used @ code_map.T + 1, member.to(codes.dtype)
+    return torch.cat((codes.new_zeros(1, codes.shape[1]), codes)) @ code_map.T + 1
 
 
 def _finish(out: Tensor, x: Tensor, *, gate: Tensor | None, residual: bool) -> Tensor:

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from codec.arch import (
     Architecture,
-    Inter,
     Layer,
     Numerics,
+    Prediction,
+    code_owners,
+    frames_of,
     grid_shape,
     motion_grids,
+    num_codes,
     pre_levels,
     prediction_levels,
     synthesis_inputs,
@@ -29,14 +32,18 @@ from codec.layers.synthesis import SynthesisConv2d
 from codec.layers.upsampling import Level, Upsampling
 
 Blocks = dict[int, Tensor]
-Prediction = tuple[tuple[Inter, ...], ...]
 
 
-def build_temporal(layer: Layer, inputs: int, num_frames: int) -> nn.Module:
-    """The block of one temporal layer for a segment of `num_frames` frames."""
+def build_temporal(
+    layer: Layer, inputs: int, *, prediction: Prediction, segment_frames: int
+) -> nn.Module:
+    """The block of one temporal layer for these levels of a segment of `segment_frames` frames.
+
+    Its parameters have the shapes that they have for the whole segment.
+    """
     if layer.kind == "ck":
         return TemporalCK(
-            inputs, time_kernel=layer.kernel_time, is_causal=layer.causal, num_frames=num_frames
+            inputs, time_kernel=layer.kernel_time, is_causal=layer.causal, num_frames=segment_frames
         )
     common = {
         "dim_out": layer.out,
@@ -54,8 +61,8 @@ def build_temporal(layer: Layer, inputs: int, num_frames: int) -> nn.Module:
         **common,
         demod=layer.demod,
         code_dim=layer.code,
-        period=layer.every,
-        num_frames=num_frames,
+        owners=code_owners(layer, prediction),
+        num_codes=num_codes(layer, segment_frames),
     )
 
 
@@ -87,6 +94,9 @@ class PictureModel(nn.Module):
     Interpolation and the filters before joining do not, which would cost a pass over all features.
     What a narrower format cuts off is measured when the network is frozen, which chooses the
     format.
+
+    The frames are those of the first levels of a segment of `segment_frames` frames where
+    `prediction` is given, otherwise all of it.
     """
 
     def __init__(
@@ -98,6 +108,7 @@ class PictureModel(nn.Module):
         height: int,
         width: int,
         prediction: Prediction = (),
+        segment_frames: int = 0,
     ) -> None:
         super().__init__()
         self.arch, self.numerics = arch, numerics
@@ -110,7 +121,12 @@ class PictureModel(nn.Module):
             filtered=pre_levels(arch),
         )
         self.temporal = nn.ModuleList(
-            build_temporal(layer, temporal_inputs(arch, i), num_frames)
+            build_temporal(
+                layer,
+                temporal_inputs(arch, i),
+                prediction=self.prediction,
+                segment_frames=segment_frames or num_frames,
+            )
             for i, layer in enumerate(arch.temporal)
         )
         trunk, filters = arch.synthesis[: arch.num_trunk], arch.synthesis[arch.num_trunk :]
@@ -189,8 +205,7 @@ class PictureModel(nn.Module):
     def _compose(self, trunk: Tensor, latents: Sequence[Tensor]) -> Tensor:
         """Pictures (T, C, H, W) from what the trunk made, each predicted from earlier ones."""
         vectors = self._vectors(latents)
-        frames = sorted(inter.frame for level in self.prediction for inter in level)
-        place = {frame: t for t, frame in enumerate(frames)} | {-1: -1}
+        place = {frame: t for t, frame in enumerate(frames_of(self.prediction))} | {-1: -1}
         pictures = [trunk[0]] * self.num_frames
         for level in self.prediction:
             own = [place[inter.frame] for inter in level]

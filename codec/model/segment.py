@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codec.arch import Architecture, Numerics
+from codec.arch import Architecture, Numerics, Prediction
 from codec.model.entropy import EntropyModel
-from codec.model.picture import PictureModel, Prediction, latent_shapes
+from codec.model.picture import PictureModel, latent_shapes
 
 
 class SegmentModel(nn.Module):
     """Networks of one segment of `num_frames` frames of `height` x `width` samples.
 
-    `prediction` says what is predicted from what if the frames are not a whole segment.
+    If the frames are not a whole segment, `prediction` has the levels that they are, the first of a
+    segment of `segment_frames` frames. The networks are the same for all levels.
     """
 
     entropy_model = EntropyModel
@@ -30,13 +31,20 @@ class SegmentModel(nn.Module):
         height: int,
         width: int,
         prediction: Prediction = (),
+        segment_frames: int = 0,
     ) -> None:
         super().__init__()
         self.arch = arch
         shape = {"num_frames": num_frames, "height": height, "width": width}
         self.shapes = latent_shapes(arch, **shape)
         self.entropy = self.entropy_model(arch, **shape)
-        self.picture = self.picture_model(arch, numerics=numerics, prediction=prediction, **shape)
+        self.picture = self.picture_model(
+            arch,
+            numerics=numerics,
+            prediction=prediction,
+            segment_frames=segment_frames,
+            **shape,
+        )
 
     def zero_latents(self, device: torch.device) -> list[nn.Parameter]:
         """Latents before training: zeros, (S, h, w) for each grid in coding order."""

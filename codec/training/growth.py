@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from codec.arch import Inter, prediction_levels
+from codec.arch import Prediction, frames_of, prediction_levels
 from codec.training.phase import MainPhase
 from codec.training.states import Task
 
@@ -33,27 +33,23 @@ def plan_stages(task: Task, steps: int) -> list[Stage]:
     return stages
 
 
-def _part(task: Task, prediction: tuple[tuple[Inter, ...], ...]) -> Task:
-    numbers = numbers_of(prediction)
+def _part(task: Task, prediction: Prediction) -> Task:
+    numbers = frames_of(prediction)
     return replace(
         task,
         frames=[task.frames[t] for t in numbers],
         motion=[grid[numbers] for grid in task.motion],
         noise=None if task.noise is None else task.noise[numbers],
         prediction=prediction,
+        segment_frames=len(task.frames),
     )
-
-
-def numbers_of(prediction: tuple[tuple[Inter, ...], ...]) -> list[int]:
-    """The frames of some levels, in display order."""
-    return sorted(inter.frame for level in prediction for inter in level)
 
 
 def carry_over(before: MainPhase, after: MainPhase) -> None:
     """Give a phase with more frames the networks, what SOAP knows of them, and the latents."""
     after.state.model.load_state_dict(before.state.model.state_dict())
     after.optimizers.load_networks(before.optimizers)
-    few, many = (numbers_of(phase.state.model.picture.prediction) for phase in (before, after))
+    few, many = (frames_of(phase.state.model.picture.prediction) for phase in (before, after))
     places = [many.index(number) for number in few]
     with torch.no_grad():
         for source, target in zip(before.parameters, after.parameters, strict=True):

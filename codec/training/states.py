@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from codec.arch import Architecture, Inter, Numerics
+from codec.arch import Architecture, Numerics, Prediction
 from codec.arch.presets import Recipe
 from codec.media.frames import Frame, PixelFormat
 from codec.model.segment import SegmentModel
@@ -63,7 +63,9 @@ class Task:
     device: torch.device
     noise: Tensor | None = None  # planes of common randomness, (T, C, H, W)
     motion: Sequence[Tensor] = ()  # what motion grids start from, (T, h, w) each in coding order
-    prediction: tuple[tuple[Inter, ...], ...] = ()  # if the frames are not a whole segment
+    # If the frames are not a whole segment: the levels that they are, and the frames that it has.
+    prediction: Prediction = ()
+    segment_frames: int = 0
 
     @property
     def num_pixels(self) -> int:

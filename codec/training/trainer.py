@@ -125,6 +125,7 @@ class Trainer:
             height=task.height,
             width=task.width,
             prediction=task.prediction,
+            segment_frames=task.segment_frames,
         ).to(task.device)
         latents = model.zero_latents(task.device)
         # Motion grids come first in coding order.

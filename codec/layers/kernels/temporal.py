@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from codec.layers.adaptive import demodulation
@@ -20,7 +22,7 @@ def apply_adaptive(
     gate: Tensor | None = None,
     code_map: Tensor | None = None,
     codes: Tensor | None = None,
-    period: int = 0,
+    owners: Sequence[int] = (),
     demod: bool = True,
     residual: bool = False,
     relu: bool = False,
@@ -32,15 +34,14 @@ def apply_adaptive(
     the set of its code.
     """
     num_frames = x.shape[0]
-    if code_map is None or codes is None or period == 0:
-        scale, owner = weight.new_ones(1, weight.shape[1]), [0] * num_frames
+    if code_map is None or codes is None or not owners:
+        scale, owners = weight.new_ones(1, weight.shape[1]), [0] * num_frames
     else:
-        scale, _ = code_scales(code_map, codes, num_frames=num_frames, period=period)
-        owner = [t // period for t in range(num_frames)]
+        scale = code_scales(code_map, codes, owners, num_frames=num_frames)
     weights = weight * scale[:, None, :, None, None, None]
     if demod:
         weights = weights * demodulation(weight, scale, eps=eps)[:, :, None, None, None, None]
-    out = convolve(x, weights, bias, owner, limits=(0.0 if relu else -INFINITE, INFINITE))
+    out = convolve(x, weights, bias, owners, limits=(0.0 if relu else -INFINITE, INFINITE))
     return _finish(out, x, gate=gate, residual=residual)
 
 
