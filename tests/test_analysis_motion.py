@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codec.analysis.motion_latents import FIELD_FRAC, MAX_LATENT, area_means, doubled, fit_latents
+from codec.analysis.motion_latents import MAX_LATENT, area_means, doubled, fit_latents
 from codec.analysis.motion_search import search_motion
 from codec.arch import grid_shape, prediction_levels
 from codec.media.sources import open_source
@@ -34,23 +34,14 @@ def _panned(photo: np.ndarray, num_frames: int, step: tuple[int, int]) -> np.nda
     return np.stack([_shrunk(photo[y : y + 288, x : x + 384], 4) for y, x in starts])
 
 
-def _sampled(picture: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows between those that are there, by linear interpolation."""
-    whole = np.floor(rows).astype(int)
-    rest = (rows - whole)[:, None].astype(np.float32)
-    return (1 - rest) * picture[whole] + rest * picture[whole + 1]
-
-
 def _zoomed(photo: np.ndarray, num_frames: int) -> np.ndarray:
     """Frames (T, 70, 100) of a window that grows by 2 % of its size a frame."""
-    sums = np.lib.stride_tricks.sliding_window_view(np.pad(photo, (1, 1), mode="edge"), (3, 3))
-    blurred = sums.mean((2, 3), dtype=np.float32)
     frames = []
     for t in range(num_frames):
         scale = 2.6 * 1.02**t
-        rows = 150 + scale * (np.arange(70) - 34.5)
-        columns = 225 + scale * (np.arange(100) - 49.5)
-        frames.append(_sampled(_sampled(blurred, rows).T, columns).T)
+        rows = np.rint(150 + scale * (np.arange(140) / 2 - 34.75)).astype(int)
+        columns = np.rint(225 + scale * (np.arange(200) / 2 - 49.75)).astype(int)
+        frames.append(_shrunk(photo[np.ix_(rows, columns)], 2))
     return np.stack(frames)
 
 
@@ -90,18 +81,17 @@ def test_a_still_scene_has_no_motion(photo: np.ndarray) -> None:
     assert not any(values.any() for values in search_motion(luma, ARCH))
 
 
-def test_flat_areas_get_no_random_vectors(photo: np.ndarray) -> None:
+def test_flat_areas_go_along(photo: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(0, 0.004, (2, 72, 96)).astype(np.float32)
     luma = _panned(photo, 2, (0, 8))
     luma[:, :, 40:] = 0.5
     columns, rows, *_ = components(search_motion(luma + noise, ARCH), ARCH, 1, (72, 96))
-    assert np.abs(columns[:, :4] - 32).mean() < 4
     for component in (columns, rows):
-        assert np.abs(np.diff(component[:, 8:], axis=0)).mean() < 2
+        assert np.abs(np.diff(component[:, 7:], axis=0)).max() <= 8
 
 
 def test_threads_change_nothing(photo: np.ndarray) -> None:
-    luma = _panned(photo, 4, (2, 2))
+    luma = _panned(photo, 4, (3, 2))
     one, three = (search_motion(luma, ARCH, threads=threads) for threads in (1, 3))
     assert all((a == b).all() for a, b in zip(one, three, strict=True))
 
@@ -124,38 +114,25 @@ def test_one_frame_has_no_motion() -> None:
 
 
 def test_means_are_of_what_is_there() -> None:
-    field = np.array([[1.0, 3.0, 10.0], [5.0, 7.0, 20.0], [1.0, 2.0, 30.0]])
-    assert area_means(field[:, :, None], 2)[:, :, 0].tolist() == [[4.0, 15.0], [1.5, 30.0]]
+    means = area_means(np.array([[1.0, 3.0, 10.0], [5.0, 7.0, 20.0], [1.0, 2.0, 30.0]]), 2)
+    assert means.tolist() == [[4.0, 15.0], [1.5, 30.0]]
 
 
 def test_doubling_keeps_what_is_constant_or_a_ramp() -> None:
-    assert (doubled(np.full((3, 2, 1), -77, np.int32), (5, 4)) == -77).all()
-    ramp = doubled(np.arange(0, 640, 64, dtype=np.int32)[None, :, None], (2, 19))
-    assert (np.diff(ramp[0, 1:-1, 0]) == 32).all()
+    assert (doubled(np.full((3, 2), -77, np.int32), (5, 4)) == -77).all()
+    ramp = doubled(np.arange(0, 640, 64, dtype=np.int32)[None, :], (2, 19))
+    assert (np.diff(ramp[0, 1:-1]) == 32).all()
 
 
-def test_latents_without_a_rate_make_the_field_that_is_wanted() -> None:
-    field = np.random.default_rng(3).integers(-90, 90, (5, 7, 4), np.int32)
-    arch = motion_architecture("3,5")
-    latents, made = fit_latents(field, 3, arch, (40, 50), lambda base, wanted, times: (wanted, 0.0))
-    assert np.abs(made / (1 << FIELD_FRAC) - field).max() <= 0.5
-    at = {arch.grids[i].level: values.shape for i, values in latents.items()}
-    assert at == {5: (2, 2), 3: (5, 7)}
-    in_order = [latents[i][None] for i in sorted(latents)]
-    of_the_format = components(in_order, arch, 0, (40, 50))
-    assert (np.stack(of_the_format, axis=2) == (made + 32) >> 6).all()
-
-
-def test_a_field_of_smaller_blocks_than_vectors_have() -> None:
-    field = np.full((20, 20, 4), 6, np.int32)
-    arch = motion_architecture("4-5")
-    latents, made = fit_latents(field, 3, arch, (160, 160), lambda base, wanted, _: (wanted, 0.0))
-    assert made.shape == (20, 20, 4)
-    assert (made == 6 << FIELD_FRAC).all()
-    assert {values.shape for values in latents.values()} == {(5, 5), (10, 10)}
+def test_fields_that_latents_can_make_come_back_whole() -> None:
+    coarse = np.array([[4, -9], [30, 2]])
+    field = doubled((coarse << 8).astype(np.int32), (4, 4))
+    latents, made = fit_latents(area_means(field / 256, 1), (4, 3), 3, (32, 32))
+    assert np.abs(made / 256 - field / 256).max() < 1.5
+    assert latents[0].shape == (2, 2)
+    assert not latents[1].any() or np.abs(latents[1]).max() > 1
 
 
 def test_latents_are_limited() -> None:
-    wanted = np.full((2, 2, 4), 5000, np.int32)
-    latents, _ = fit_latents(wanted, 3, ARCH, (16, 16), lambda base, wanted, times: (wanted, 0.0))
-    assert all((values == MAX_LATENT).all() for values in latents.values())
+    latents, _ = fit_latents(np.full((2, 2), 5000.0), (4, 3), 3, (16, 16))
+    assert all((values == MAX_LATENT).all() for values in latents)

@@ -1,9 +1,7 @@
-"""Kernels of the search for motion: windows of a picture against moved windows of others.
+"""Kernels of the search for motion: windows of a picture against moved windows of another.
 
-A vector is (columns, rows) in quarter samples. Pictures are float32 on [0, 1] and at least a window
-large; the planes that windows are fetched from have a margin of replicated samples on all sides.
-Costs are sums of absolute differences over a window. Each kernel asks for a cost at one place only:
-code that is compiled twice takes twice as long.
+Vectors are pairs (columns, rows) in quarter samples. Pictures are float32 on [0, 1] and at least a
+window large; those that windows are fetched from have a margin of replicated samples on all sides.
 """
 
 from __future__ import annotations
@@ -17,13 +15,6 @@ from codec.jit import inner_float, njit_float
 FILTER_MARGIN = 8
 # A difference to a neighbour's vector that is larger costs no more: objects have edges.
 MOST_ROUGHNESS = 32
-COMPONENTS = 4
-HALF = np.float32(0.5)
-QUARTER = np.float32(0.25)
-# Bits that a latent of zero takes, and one of 1 or -1: next to zeros, and elsewhere.
-ZERO_BITS = (np.float32(0.2), np.float32(1))
-ONE_BITS = (np.float32(5), np.float32(2.5))
-BITS_TO_DOUBLE = np.float32(2)
 
 
 @inner_float
@@ -35,37 +26,43 @@ def _window_start(row, column, block, side, height, width):
 
 
 @inner_float
-def _fetch(planes, y, x, vector_x, vector_y, window):
-    """Fill a window (side, side) with what is at a vector from (y, x).
+def _fetch(planes, y, x, vector_x, vector_y, out):
+    """The window (side, side) at a vector from (y, x), into `out`.
 
     `planes` (2, 2, rows, columns) are the samples and those half a sample further by (row, column);
     quarters are means of the nearest two or four. Whole vectors take only planes[0, 0].
     """
-    side = window.shape[0]
+    side = out.shape[0]
     margin = side + FILTER_MARGIN
     half_y, half_x = vector_y >> 1, vector_x >> 1
-    next_y, next_x = (vector_y + 1) >> 1, (vector_x + 1) >> 1
+    more_y, more_x = vector_y & 1, vector_x & 1
     limit_y, limit_x = planes.shape[2] - side - 1, planes.shape[3] - side - 1
     top = min(max(y + margin + (half_y >> 1), 0), limit_y)
     left = min(max(x + margin + (half_x >> 1), 0), limit_x)
-    below, beside = top + (next_y >> 1) - (half_y >> 1), left + (next_x >> 1) - (half_x >> 1)
-    is_mean = next_y != half_y or next_x != half_x
-    for j in range(side):
-        a = planes[half_y & 1, half_x & 1, top + j, left : left + side]
-        target = window[j]
-        if not is_mean:
+    if more_y == 0 and more_x == 0:
+        plane = planes[half_y & 1, half_x & 1]
+        for j in range(side):
+            source, target = plane[top + j, left : left + side], out[j]
             for i in range(side):
-                target[i] = a[i]
-            continue
-        b = planes[half_y & 1, next_x & 1, top + j, beside : beside + side]
-        c = planes[next_y & 1, half_x & 1, below + j, left : left + side]
-        d = planes[next_y & 1, next_x & 1, below + j, beside : beside + side]
+                target[i] = source[i]
+        return
+    next_y, next_x = half_y + more_y, half_x + more_x
+    down, right = (next_y >> 1) - (half_y >> 1), (next_x >> 1) - (half_x >> 1)
+    for j in range(side):
+        here, below = top + j, top + j + down
+        beside = left + right
+        a = planes[half_y & 1, half_x & 1, here, left : left + side]
+        b = planes[half_y & 1, next_x & 1, here, beside : beside + side]
+        c = planes[next_y & 1, half_x & 1, below, left : left + side]
+        d = planes[next_y & 1, next_x & 1, below, beside : beside + side]
+        target = out[j]
         for i in range(side):
-            target[i] = QUARTER * (a[i] + b[i] + c[i] + d[i])
+            target[i] = np.float32(0.25) * (a[i] + b[i] + c[i] + d[i])
 
 
 @inner_float
 def _difference(picture, y, x, window):
+    """Sum of absolute differences between the picture from (y, x) on and a window."""
     side = window.shape[0]
     total = np.float32(0)
     for j in range(side):
@@ -76,31 +73,36 @@ def _difference(picture, y, x, window):
 
 
 @inner_float
-def _neighbour(k, row, column, rows, columns):
-    """Place of a block above, below, left or right, or of the block itself at the edge."""
-    r = row + (k == 1) - (k == 0)
-    c = column + (k == 3) - (k == 2)
-    return min(max(r, 0), rows - 1), min(max(c, 0), columns - 1)
+def _difference_of_mean(picture, y, x, first, second):
+    """As `_difference`, to the mean of two windows."""
+    side = first.shape[0]
+    total = np.float32(0)
+    for j in range(side):
+        here, one, two = picture[y + j, x : x + side], first[j], second[j]
+        for i in range(side):
+            total += abs(here[i] - np.float32(0.5) * (one[i] + two[i]))
+    return total
 
 
 @inner_float
-def _roughness(field, row, column, first, vector_x, vector_y):
-    """Mean distance, in quarter samples, to components `first` and the next one of neighbours."""
+def _roughness(field, row, column, vector_x, vector_y):
+    """Mean over the four neighbours of the distance to their vectors, in quarter samples."""
+    rows, columns = field.shape[0], field.shape[1]
     total = 0
     for k in range(4):
-        r, c = _neighbour(k, row, column, field.shape[0], field.shape[1])
-        if r != row or c != column:
-            distance = abs(vector_x - field[r, c, first]) + abs(vector_y - field[r, c, first + 1])
-            total += min(distance, MOST_ROUGHNESS)
-    return QUARTER * np.float32(total)
+        r = min(max(row + (k == 0) - (k == 1), 0), rows - 1)
+        c = min(max(column + (k == 2) - (k == 3), 0), columns - 1)
+        if r == row and c == column:
+            continue
+        distance = abs(vector_x - field[r, c, 0]) + abs(vector_y - field[r, c, 1])
+        total += min(distance, MOST_ROUGHNESS)
+    return np.float32(0.25) * np.float32(total)
 
 
 @inner_float
-def _cost(picture, planes, field, place, vector, form, window, weight):
-    row, column = place
-    y, x = _window_start(row, column, form, window.shape[0], *picture.shape)
-    _fetch(planes, y, x, vector[0], vector[1], window)
-    roughness = _roughness(field, row, column, 0, vector[0], vector[1])
+def _cost(picture, y, x, planes, field, row, column, vector_x, vector_y, window, weight):
+    _fetch(planes, y, x, vector_x, vector_y, window)
+    roughness = _roughness(field, row, column, vector_x, vector_y)
     return _difference(picture, y, x, window) + weight * roughness
 
 
@@ -110,225 +112,166 @@ def search_everywhere(picture, planes, field, block, side, weight, reach):
 
     Args:
         picture: (H, W) float32.
-        planes: (1, 1, H + margins, W + margins) float32, of the reference.
+        planes: (2, 2, H + margins, W + margins) float32, of which [0, 0] is used.
         field: (rows, columns, 2) int32, changed.
-        block: samples from block to block.
-        side: of the window around each.
-        weight: of the roughness of the field.
+        weight: of the roughness of the field, for a whole window.
     """
     window = np.empty((side, side), np.float32)
-    vector, best = np.empty(2, np.int32), np.empty(2, np.int32)
-    breadth = 2 * reach + 1
     for row in range(field.shape[0]):
         for column in range(field.shape[1]):
-            least = np.float32(np.inf)
-            for k in range(-1, breadth * breadth):
-                vector[:] = field[row, column]
-                if k >= 0:
-                    vector[0] = 4 * (k % breadth - reach)
-                    vector[1] = 4 * (k // breadth - reach)
-                place = (row, column)
-                cost = _cost(picture, planes, field, place, vector, block, window, weight)
-                if cost < least:
-                    least = cost
-                    best[:] = vector
-            field[row, column] = best
+            y, x = _window_start(row, column, block, side, *picture.shape)
+            place = (picture, y, x, planes, field, row, column)
+            best_x, best_y = field[row, column, 0], field[row, column, 1]
+            least = _cost(*place, best_x, best_y, window, weight)
+            for dy in range(-reach, reach + 1):
+                for dx in range(-reach, reach + 1):
+                    cost = _cost(*place, 4 * dx, 4 * dy, window, weight)
+                    if cost < least:
+                        least, best_x, best_y = cost, 4 * dx, 4 * dy
+            field[row, column, 0], field[row, column, 1] = best_x, best_y
 
 
 @inner_float
-def _candidate(k, field, row, column, best, centre, steps, vector):
-    """Write vector number `k` to try: those around the block, zero, then steps from the centre."""
-    if k < 9:
-        r = min(max(row + (k + 4) % 9 // 3 - 1, 0), field.shape[0] - 1)
-        c = min(max(column + (k + 4) % 3 - 1, 0), field.shape[1] - 1)
-        vector[:] = field[r, c]
-    elif k == 9:
-        vector[:] = 0
-    else:
-        if (k - 10) % 9 == 0:
-            centre[:] = best
-        step = steps[(k - 10) // 9]
-        vector[0] = centre[0] + step * ((k - 10) % 3 - 1)
-        vector[1] = centre[1] + step * ((k - 10) % 9 // 3 - 1)
+def _refine_block(picture, planes, field, row, column, block, steps, weight, window):
+    y, x = _window_start(row, column, block, window.shape[0], *picture.shape)
+    place = (picture, y, x, planes, field, row, column)
+    best_x, best_y = field[row, column, 0], field[row, column, 1]
+    least = _cost(*place, best_x, best_y, window, weight)
+    for k in range(10):
+        r = min(max(row + k // 3 - 1, 0), field.shape[0] - 1)
+        c = min(max(column + k % 3 - 1, 0), field.shape[1] - 1)
+        to_x, to_y = (field[r, c, 0], field[r, c, 1]) if k < 9 else (best_x * 0, best_y * 0)
+        if to_x != best_x or to_y != best_y:
+            cost = _cost(*place, to_x, to_y, window, weight)
+            if cost < least:
+                least, best_x, best_y = cost, to_x, to_y
+    for step in steps:
+        centre_x, centre_y = best_x, best_y
+        for k in range(9):
+            if k == 4:
+                continue
+            to_x, to_y = centre_x + step * (k % 3 - 1), centre_y + step * (k // 3 - 1)
+            cost = _cost(*place, to_x, to_y, window, weight)
+            if cost < least:
+                least, best_x, best_y = cost, to_x, to_y
+    field[row, column, 0], field[row, column, 1] = best_x, best_y
 
 
 @njit_float
 def refine(picture, planes, field, block, side, steps, weight):
-    """Improve a field: the vectors around each block and zero are tried, then steps from the best.
+    """Improve a field: the vectors of neighbours and zero are tried, then steps around the best.
 
     It goes over all blocks there and back, so that a vector that fits spreads to all sides.
 
     Args:
         picture: (H, W) float32.
-        planes: (2, 2, H + margins, W + margins) float32, of the reference, with half samples;
-            (1, 1, ...) will do for whole steps and vectors.
+        planes: (2, 2, H + margins, W + margins) float32.
         field: (rows, columns, 2) int32, changed.
-        block: samples from block to block.
-        side: of the window around each.
         steps: int64, in quarter samples.
-        weight: of the roughness of the field.
+        weight: of the roughness of the field, for a whole window.
     """
     window = np.empty((side, side), np.float32)
-    vector, best, centre = np.empty(2, np.int32), np.empty(2, np.int32), np.empty(2, np.int32)
     count = field.shape[0] * field.shape[1]
-    for n in range(2 * count):
-        row, column = divmod(n if n < count else 2 * count - 1 - n, field.shape[1])
-        least = np.float32(np.inf)
-        best[:] = field[row, column]
-        for k in range(10 + 9 * len(steps)):
-            _candidate(k, field, row, column, best, centre, steps, vector)
-            if k and vector[0] == best[0] and vector[1] == best[1]:
-                continue
-            place = (row, column)
-            cost = _cost(picture, planes, field, place, vector, block, window, weight)
-            if cost < least:
-                least = cost
-                best[:] = vector
-        field[row, column] = best
+    for k in range(2 * count):
+        row, column = divmod(k if k < count else 2 * count - 1 - k, field.shape[1])
+        _refine_block(picture, planes, field, row, column, block, steps, weight, window)
 
 
 @inner_float
-def _prediction_error(picture, y, x, pair, ratio, vectors, windows):
+def _prediction_error(picture, y, x, pair, vectors, windows):
     """The least difference to the mean of both predictions, or to one of them alone."""
-    side = windows.shape[1]
-    for n in range(2):
-        to_x, to_y = vectors[2 * n], vectors[2 * n + 1]
-        if n == 1:
-            to_x -= (ratio * vectors[0] + 128) >> 8
-            to_y -= (ratio * vectors[1] + 128) >> 8
-        _fetch(pair[n], y, x, to_x, to_y, windows[n])
-    first, second, mean = np.float32(0), np.float32(0), np.float32(0)
-    for j in range(side):
-        here, one, two = picture[y + j, x : x + side], windows[0, j], windows[1, j]
-        for i in range(side):
-            first += abs(here[i] - one[i])
-            second += abs(here[i] - two[i])
-            mean += abs(here[i] - HALF * (one[i] + two[i]))
-    return min(mean, min(first, second))
+    past, future, ratio = pair
+    first_x, first_y, added_x, added_y = vectors
+    second_x, second_y = (
+        added_x - ((ratio * first_x + 128) >> 8),
+        added_y - ((ratio * first_y + 128) >> 8),
+    )
+    one, two = windows
+    _fetch(past, y, x, first_x, first_y, one)
+    _fetch(future, y, x, second_x, second_y, two)
+    alone = min(_difference(picture, y, x, one), _difference(picture, y, x, two))
+    return min(_difference_of_mean(picture, y, x, one, two), alone)
 
 
 @inner_float
-def _joint_candidate(k, field, row, column, best, vectors):
-    """Write components to try: the block's, its neighbours', none added, none, or one step."""
-    vectors[:] = best
+def _joint_cost(picture, y, x, pair, fields, row, column, vectors, windows, weights):
+    first_x, first_y, added_x, added_y = vectors
+    rough = _roughness(fields[0], row, column, first_x, first_y)
+    rough += _roughness(fields[1], row, column, added_x, added_y)
+    size = np.float32(abs(added_x) + abs(added_y))
+    error = _prediction_error(picture, y, x, pair, vectors, windows)
+    return error + weights[0] * rough + weights[1] * size
+
+
+@inner_float
+def _both(fields, row, column):
+    first, added = fields
+    return (
+        first[row, column, 0],
+        first[row, column, 1],
+        added[row, column, 0],
+        added[row, column, 1],
+    )
+
+
+@inner_float
+def _candidate(k, best, fields, row, column):
+    """Vectors to try: those of the four neighbours, none added, none, a step of either vector."""
+    first_x, first_y, added_x, added_y = best
     if k < 4:
-        r, c = _neighbour(k, row, column, field.shape[0], field.shape[1])
-        vectors[:] = field[r, c]
-    elif k < 6:
-        vectors[2 * (5 - k) :] = 0
-    elif k < 22:
-        step = (k - 6) // 2
-        step += step >= 4
-        vectors[2 * (k % 2)] += step % 3 - 1
-        vectors[2 * (k % 2) + 1] += step // 3 - 1
+        r = min(max(row + (k == 0) - (k == 1), 0), fields[0].shape[0] - 1)
+        c = min(max(column + (k == 2) - (k == 3), 0), fields[0].shape[1] - 1)
+        return _both(fields, r, c)
+    zero = np.int32(0)
+    if k < 6:
+        return (first_x, first_y, zero, zero) if k == 4 else (zero, zero, zero, zero)
+    step = (k - 6) // 2
+    step += step >= 4
+    dx, dy = np.int32(step % 3 - 1), np.int32(step // 3 - 1)
+    if k % 2:
+        return (np.int32(first_x + dx), np.int32(first_y + dy), added_x, added_y)
+    return (first_x, first_y, np.int32(added_x + dx), np.int32(added_y + dy))
 
 
 @njit_float
-def settle(picture, pair, ratio, field, block, side, weights):
+def settle(picture, pair, fields, block, side, weights):
     """Improve both vectors of each block together: what counts is the prediction they make.
 
     Args:
         picture: (H, W) float32.
-        pair: planes of the past and of the future reference.
-        ratio: of their distances, in 1/256.
-        field: (rows, columns, 4) int32, changed: the vector to the past, and what is added to the
-            one that goes on from it to the future.
-        block: samples from block to block.
-        side: of the window around each.
-        weights: of roughness, and of what is added.
+        pair: planes of the past and of the future reference, and the ratio in 1/256.
+        fields: the vectors to the past, and what is added to those to the future; both
+            (rows, columns, 2) int32, changed.
+        weights: of the roughness of each field, and of what is added, for a whole window.
     """
-    windows = np.empty((2, side, side), np.float32)
-    vectors, best = np.empty(COMPONENTS, np.int32), np.empty(COMPONENTS, np.int32)
-    count = field.shape[0] * field.shape[1]
+    windows = (np.empty((side, side), np.float32), np.empty((side, side), np.float32))
+    rows, columns = fields[0].shape[0], fields[0].shape[1]
+    count = rows * columns
     for n in range(2 * count):
-        row, column = divmod(n if n < count else 2 * count - 1 - n, field.shape[1])
+        row, column = divmod(n if n < count else 2 * count - 1 - n, columns)
         y, x = _window_start(row, column, block, side, *picture.shape)
-        least = np.float32(np.inf)
-        best[:] = field[row, column]
-        for k in range(-1, 22):
-            _joint_candidate(k if k >= 0 else 22, field, row, column, best, vectors)
-            rough = _roughness(field, row, column, 0, vectors[0], vectors[1])
-            rough += _roughness(field, row, column, 2, vectors[2], vectors[3])
-            cost = _prediction_error(picture, y, x, pair, ratio, vectors, windows)
-            cost += weights[0] * rough
-            cost += weights[1] * np.float32(abs(vectors[2]) + abs(vectors[3]))
+        best = _both(fields, row, column)
+        least = _joint_cost(picture, y, x, pair, fields, row, column, best, windows, weights)
+        for k in range(22):
+            to = _candidate(k, best, fields, row, column)
+            cost = _joint_cost(picture, y, x, pair, fields, row, column, to, windows, weights)
             if cost < least:
-                least = cost
-                best[:] = vectors
-        field[row, column] = best
-
-
-@inner_float
-def _bits(value, beside, above):
-    """About how many bits a latent takes after those to its left and above it."""
-    is_busy = int(beside != 0 or above != 0)
-    if value == 0:
-        return ZERO_BITS[is_busy]
-    return ONE_BITS[is_busy] + BITS_TO_DOUBLE * np.float32(np.log2(np.float32(abs(value))))
-
-
-@inner_float
-def _trial(k, wanted, best, trial):
-    """Write latents to try: what is wanted, only its first vector, none, or one step from best."""
-    if k < 2:
-        trial[:] = wanted
-        if k == 1:
-            trial[2:] = 0
-    elif k == 2:
-        trial[:] = 0
-    else:
-        trial[:] = best
-        trial[(k - 3) // 2] += 1 - 2 * (k % 2)
-
-
-@inner_float
-def _bits_of_all(chosen, row, column, trial):
-    bits = np.float32(0)
-    for c in range(COMPONENTS):
-        beside = chosen[row, column - 1, c] if column else 0
-        above = chosen[row - 1, column, c] if row else 0
-        bits += _bits(trial[c], beside, above)
-    return bits
+                least, best = cost, to
+        fields[0][row, column, 0], fields[0][row, column, 1] = best[0], best[1]
+        fields[1][row, column, 0], fields[1][row, column, 1] = best[2], best[3]
 
 
 @njit_float
-def choose_latents(picture, pair, ratio, base, wanted, form, rate):
-    """Latents of one level that are worth their bits, and what they and coarser ones leave.
+def total_error(picture, pair, fields, block, side):
+    """Sum over all windows of what is left by the better of a mean and a single prediction.
 
-    Args:
-        picture: (H, W) float32.
-        pair: planes of the past and of the future reference.
-        ratio: of their distances, in 1/256.
-        base: (rows, columns, 4) int32, components from coarser levels in 1/1024 samples.
-        wanted: (rows / times, columns / times, 4) int32, what would be best without a rate.
-        form: samples from block to block of `base`, side of the windows, and `times`.
-        rate: cost of a bit.
-    Returns:
-        (rows / times, columns / times, 4) int32, and the sum of absolute differences.
+    Args as those of `settle`.
     """
-    block, side, times = form
-    windows = np.empty((2, side, side), np.float32)
-    chosen = np.zeros_like(wanted)
-    trial, vectors = np.zeros(COMPONENTS, np.int32), np.zeros(COMPONENTS, np.int32)
+    windows = (np.empty((side, side), np.float32), np.empty((side, side), np.float32))
     total = 0.0
-    for row in range(wanted.shape[0]):
-        for column in range(wanted.shape[1]):
-            best = chosen[row, column]
-            least, least_error = np.float32(np.inf), np.float32(0)
-            for k in range(3 + 2 * COMPONENTS):
-                if k > 2 and wanted[row, column, (k - 3) // 2] == 0:
-                    continue
-                _trial(k, wanted[row, column], best, trial)
-                error = np.float32(0)
-                for r in range(row * times, min((row + 1) * times, base.shape[0])):
-                    for c in range(column * times, min((column + 1) * times, base.shape[1])):
-                        y, x = _window_start(r, c, block, side, *picture.shape)
-                        for i in range(COMPONENTS):
-                            vectors[i] = trial[i] + ((base[r, c, i] + 128) >> 8)
-                        error += _prediction_error(picture, y, x, pair, ratio, vectors, windows)
-                cost = error + rate * _bits_of_all(chosen, row, column, trial)
-                if cost < least:
-                    least, least_error = cost, error
-                    best[:] = trial
-            total += least_error
-    return chosen, total
+    for row in range(fields[0].shape[0]):
+        for column in range(fields[0].shape[1]):
+            y, x = _window_start(row, column, block, side, *picture.shape)
+            vectors = _both(fields, row, column)
+            total += _prediction_error(picture, y, x, pair, vectors, windows)
+    return total

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from codec.analysis.motion_kernels import (
     FILTER_MARGIN,
-    choose_latents,
     refine,
     search_everywhere,
     settle,
+    total_error,
 )
-from codec.analysis.motion_latents import fit_latents, repeated
-from codec.arch import Architecture, prediction_levels
+from codec.analysis.motion_latents import FIELD_FRAC, area_means, fit_latents
+from codec.arch import Architecture, motion_grids, prediction_levels
 from codec.arch.grids import Grid, grid_shape
 from codec.arch.motion import INTERPOLATION_FRAC, INTERPOLATION_Q7, INTERPOLATION_TAPS, Inter
 from codec.jit import run_parallel
@@ -28,23 +27,9 @@ REACH = 8  # samples of the coarsest picture
 WHOLE_STEPS = np.array([8, 4])  # two samples and one
 FINE_STEPS = np.array([2, 1])
 # What a quarter sample more between neighbours costs, as absolute difference of each sample.
-SMOOTHNESS = 0.0003
+SMOOTHNESS = 0.0024
 # The same for the second vector of a frame, against one that goes on from the first.
 ADDED = 0.25
-# What a bit of latents costs, as absolute difference of samples: about the square root of lambda,
-# by which costs in absolute and in squared differences are compared.
-BIT_COST = 0.04
-# The ratio by which the second vector equals the first.
-SAME_VECTOR = np.int64(-256)
-
-
-class _Pair(NamedTuple):
-    """Planes of the past and the future reference, and the ratio of their distances in 1/256."""
-
-    planes: tuple[np.ndarray, np.ndarray]
-    ratio: np.int64
-
-
 # A frame gets no vectors that leave more than this share of the error without any.
 STILL = 0.95
 
@@ -113,15 +98,14 @@ def _half_further(picture: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _planes(picture: np.ndarray, side: int, *, fine: bool) -> np.ndarray:
-    """The planes that kernels fetch from: (2, 2, rows, columns) if fine, else (1, 1, ...)."""
+    """(2, 2, rows, columns) as the kernels fetch from, with half samples only if `fine`."""
     whole = np.pad(_at_least(picture, side), side + FILTER_MARGIN, mode="edge")
-    if not fine:
-        return whole[None, None]
     planes = np.empty((2, 2, *whole.shape), np.float32)
     planes[0, 0] = whole
-    planes[0, 1] = _half_further(whole, 1)
-    planes[1, 0] = _half_further(whole, 0)
-    planes[1, 1] = _half_further(planes[0, 1], 0)
+    if fine:
+        planes[0, 1] = _half_further(whole, 1)
+        planes[1, 0] = _half_further(whole, 0)
+        planes[1, 1] = _half_further(planes[0, 1], 0)
     return planes
 
 
@@ -169,48 +153,55 @@ def _search_frame(luma: np.ndarray, arch: Architecture, inter: Inter) -> list[np
     """The latents of one frame, (rows, columns) int16 for each motion grid."""
     size = luma.shape[1:]
     level, side = LARGE if size[0] >= LARGE_HEIGHT else SMALL
+    block = 1 << level
+    weight = np.float32(SMOOTHNESS * side * side)
     pictures = _pyramid(luma[inter.frame])
     picture = _at_least(pictures[0], side)
     fields, planes = [], []
     for frame in dict.fromkeys((inter.past, inter.future)):
-        fields.append(_match(pictures, _pyramid(luma[frame]), 1 << level, side))
+        fields.append(_match(pictures, _pyramid(luma[frame]), block, side))
         planes.append(_planes(luma[frame], side, fine=True))
-        weight = np.float32(SMOOTHNESS * side * side)
-        refine(picture, planes[-1], fields[-1], 1 << level, side, FINE_STEPS, weight)
-    if len(fields) == 1:
-        fields.append(np.zeros_like(fields[0]))
-        pair = _Pair((planes[0], planes[0]), SAME_VECTOR)
-    else:
+        refine(picture, planes[-1], fields[-1], block, side, FINE_STEPS, weight)
+    pair = (planes[0], planes[-1], np.int32(inter.ratio_q8))
+    if len(fields) == 2:
         fields[1] += (inter.ratio_q8 * fields[0] + 128) >> 8
-        pair = _Pair((planes[0], planes[1]), np.int64(inter.ratio_q8))
-    field = np.concatenate(fields, axis=2)
-    if inter.future != inter.past:
         weights = np.array([weight, ADDED * weight], np.float32)
-        settle(picture, *pair, field, 1 << level, side, weights)
-    return _code(picture, pair, field, (level, side), arch, size)
-
-
-def _code(
-    picture: np.ndarray,
-    pair: _Pair,
-    field: np.ndarray,
-    form: tuple[int, int],
-    arch: Architecture,
-    size: tuple[int, int],
-) -> list[np.ndarray]:
-    """Latents (one for each motion grid) for a field (rows, columns, 4); `form` is as LARGE."""
-    search_level, side = form
-    level = min(search_level, arch.block_level)
-    field = repeated(field, 1 << (search_level - level), grid_shape(Grid(level), *size))
-    block = 1 << level
-    rate = np.float32(BIT_COST * side * side / (block * block))
-
-    def choose(base: np.ndarray, wanted: np.ndarray, times: int) -> tuple[np.ndarray, float]:
-        return choose_latents(picture, *pair, base, wanted, (block, side, times), rate)
-
-    latents, made = fit_latents(field, level, arch, size, choose)
-    nothing = np.zeros_like(made)
-    error, error_of_none = (choose(base, nothing, 1)[1] for base in (made, nothing))
+        settle(picture, pair, tuple(fields), block, side, weights)
+    latents, made = _latents(fields, arch, size, level)
+    none = tuple(np.zeros_like(field) for field in made)
+    error, error_of_none = (total_error(picture, pair, f, block, side) for f in (made, none))
     if error > STILL * error_of_none:
-        return [np.zeros_like(latents[i]) for i in sorted(latents)]
-    return [latents[i] for i in sorted(latents)]
+        return [np.zeros_like(values) for values in latents]
+    return latents
+
+
+def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """A component of blocks of 2^levels[0] samples on those of 2^levels[1], as float."""
+    have, want = levels
+    if want >= have:
+        return area_means(field.astype(np.float64), 1 << (want - have))
+    times = 1 << (have - want)
+    rows, columns = grid_shape(Grid(want), *size)
+    return field.repeat(times, axis=0).repeat(times, axis=1)[:rows, :columns].astype(np.float64)
+
+
+def _latents(
+    fields: list[np.ndarray], arch: Architecture, size: tuple[int, int], level: int
+) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Latents of each motion grid in order, and the two fields in quarter samples they make.
+
+    A frame with one field has one reference, which both of the returned ones lead to.
+    """
+    found, made = {}, []
+    for component, indices in motion_grids(arch.grids).items():
+        if component >= 2 * len(fields):
+            found |= {i: np.zeros(grid_shape(arch.grids[i], *size), np.int16) for i in indices}
+            continue
+        there = (arch.block_level, level)
+        wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size)
+        levels = tuple(arch.grids[i].level for i in indices)
+        values, field = fit_latents(wanted, levels, arch.block_level, size)
+        found |= dict(zip(indices, values, strict=True))
+        made.append(np.rint(_resampled(field, there, size) / (1 << FIELD_FRAC)).astype(np.int32))
+    pairs = [np.stack(made[k : k + 2], axis=2) for k in range(0, len(made), 2)]
+    return [found[i] for i in sorted(found)], (pairs[0], pairs[-1])
