@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from motion_prediction import components, errors, motion_architecture
+from moving_clips import PHOTO
 
 from codec.analysis.motion_latents import MAX_LATENT, area_means, doubled, fit_latents
 from codec.analysis.motion_search import search_motion
 from codec.arch import grid_shape, prediction_levels
 from codec.media.sources import open_source
-from tests.conftest import ROOT
-from tests.motion_prediction import components, errors, motion_architecture
 
 ARCH = motion_architecture("3-5")
 
@@ -18,7 +18,7 @@ ARCH = motion_architecture("3-5")
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
     """The green plane of a photograph, (300, 451) float32 on [0, 1]."""
-    (frame,) = open_source(ROOT / "samples" / "photo.png").frames
+    (frame,) = open_source(PHOTO).frames
     return frame.planes[1].astype(np.float32) / 255
 
 
