@@ -13,7 +13,7 @@ from codec.arch import NARROW, WIDE, Architecture, Numerics, parse_grids, parse_
 from codec.arch.presets import Recipe
 from codec.bitstream.elements import Network, Partition
 from codec.bitstream.network import write_network
-from codec.encoder.tasks import noise_tensor
+from codec.encoder.tasks import found_motion, noise_tensor
 from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
@@ -52,6 +52,13 @@ CLIP = replace(
     ),
     synthesis=parse_layers(["8-1-linear-relu", "X-1-linear-none"], num_out=3),
 )
+MOTION = replace(
+    IMAGE,
+    grids=parse_grids(static="2", dynamic="0-3", motion="3-4"),
+    synthesis=parse_layers(
+        ["8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"], num_out=3
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ def trained(name: str) -> tuple[Task, Trained]:
     arch, numerics, fmt, num_frames = {
         "image": (IMAGE, WIDE, PixelFormat("rgb", 16, alpha=True), 1),
         "clip": (CLIP, NARROW, PixelFormat("yuv420", 10), 5),
+        "motion": (MOTION, NARROW, PixelFormat("yuv420", 10), 5),
         "noise": (replace(IMAGE, common_randomness=True), WIDE, PixelFormat("rgb", 16, True), 1),
     }[name]
     task = Task(
@@ -94,6 +102,8 @@ def trained(name: str) -> tuple[Task, Trained]:
     )
     if arch.common_randomness:
         task = replace(task, noise=noise_tensor(task))
+    if arch.has_motion:
+        task = replace(task, motion=found_motion(task, threads=1))
     return task, Trainer(task, lambda step, total, cost: None).run(120)
 
 

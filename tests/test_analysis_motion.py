@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from motion_prediction import components, errors, motion_architecture
+from moving_clips import PHOTO
 
 from codec.analysis.motion_latents import MAX_LATENT, area_means, doubled, fit_latents
 from codec.analysis.motion_search import search_motion
 from codec.arch import grid_shape, prediction_levels
 from codec.media.sources import open_source
-from tests.conftest import ROOT
-from tests.motion_prediction import components, errors, motion_architecture
 
 ARCH = motion_architecture("3-5")
 
@@ -18,7 +18,7 @@ ARCH = motion_architecture("3-5")
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
     """The green plane of a photograph, (300, 451) float32 on [0, 1]."""
-    (frame,) = open_source(ROOT / "samples" / "photo.png").frames
+    (frame,) = open_source(PHOTO).frames
     return frame.planes[1].astype(np.float32) / 255
 
 
@@ -69,7 +69,8 @@ def test_a_zoom_is_found(photo: np.ndarray) -> None:
     latents = search_motion(luma, ARCH)
     for inter in _inters(5):
         still, moved = errors(luma, latents, ARCH, inter)
-        assert moved < 0.5 * still
+        # Frames are sampled without a filter: what aliases is most of what is left of short ways.
+        assert moved < (0.25 if inter.frame - inter.past > 1 else 0.65) * still
     rows = components(latents, ARCH, 4, (70, 100))[1]
     assert rows[0].mean() < -8
     assert rows[-1].mean() > 8
@@ -91,7 +92,7 @@ def test_flat_areas_go_along(photo: np.ndarray) -> None:
 
 
 def test_threads_change_nothing(photo: np.ndarray) -> None:
-    luma = _panned(photo, 4, (3, 2))
+    luma = _panned(photo, 4, (1, 2))
     one, three = (search_motion(luma, ARCH, threads=threads) for threads in (1, 3))
     assert all((a == b).all() for a, b in zip(one, three, strict=True))
 

@@ -116,6 +116,7 @@ def test_a_file_of_ones_own(tmp_path):
         (WHOLE + "noise = [0.1, -1]", r"\[training\]: noise = .* is not a valid"),
         (WHOLE + "temperature = [0.1, 0]", r"\[training\]: temperature is above 0"),
         (WHOLE + "tail_share = 0.95", r"\[training\]: candidate_share and tail_share are less"),
+        (WHOLE + "growth_share = 0.95", r"\[training\]: growth_share and tail_share are less"),
         ("[image", "mine.toml: not valid TOML"),
         (WHOLE + "candidates = " + "9" * 5000, "mine.toml: not valid TOML"),
     ],

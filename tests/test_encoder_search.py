@@ -31,7 +31,7 @@ from codec.options import (
     rd_lambda_for_psnr,
     rd_lambda_of,
 )
-from codec.training import trainer
+from codec.training import phase
 from codec.training.checkpoint import read_checkpoint, write_checkpoint
 from codec.training.control import Goal, moved, steer
 from codec.training.states import Cost, Trained
@@ -75,7 +75,7 @@ def two_frames_a_segment(monkeypatch):
 
 @pytest.fixture
 def a_snapshot_every_step(monkeypatch):
-    monkeypatch.setattr(trainer, "SNAPSHOT_EVERY_S", -1.0)
+    monkeypatch.setattr(phase, "SNAPSHOT_EVERY_S", -1.0)
 
 
 def stop_at(stage: str, step: int):

@@ -28,6 +28,11 @@ IMAGE = Architecture(
 )
 CLIP = replace(IMAGE, grids=parse_grids(static="0-4", slow="2:2", dynamic="1-3", hyper="3"))
 PLAIN_ARM = replace(IMAGE, num_contexts=24, ifce_features=0, ifce_levels=(0, 0), arm_layers=0)
+MOVING = replace(
+    CLIP,
+    grids=parse_grids(static="1", dynamic="0-3", hyper="3", motion="2-4"),
+    synthesis=parse_layers(["X+2-1-linear-none"], num_out=3),
+)
 SMALL_ARM = replace(IMAGE, num_contexts=5, ifce_features=1, ifce_levels=(1, 2), arm_layers=1)
 
 
@@ -42,6 +47,8 @@ def models(
     # Wide distributions: no latent is near the most bits that one can cost, which is a kink.
     fused.arm.out_weight.data *= 0.2
     fused.arm.out_bias.data[1] += 4
+    if arch.has_motion:
+        fused.motion_arm.out_bias.data[1] += 4
     plain = EntropyModel(arch, **size)
     plain.load_state_dict(fused.state_dict())
     latents = [torch.randn(shape) for shape in latent_shapes(arch, **size)]
@@ -65,7 +72,7 @@ def assert_same_bits_and_gradients(arch: Architecture, *, seed: int, **size: int
         assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE, name
 
 
-@pytest.mark.parametrize("arch", [IMAGE, CLIP, PLAIN_ARM, SMALL_ARM], ids=str)
+@pytest.mark.parametrize("arch", [IMAGE, CLIP, MOVING, PLAIN_ARM, SMALL_ARM], ids=str)
 @pytest.mark.parametrize(
     ("num_frames", "height", "width"), [(1, 1, 1), (3, 37, 53), (2, 5, 300), (1, 70, 3)], ids=str
 )
@@ -84,18 +91,19 @@ def test_bits_and_gradients_of_any_size(height: int, width: int, frames: int, se
 def test_a_large_grid_is_cut_into_strips_that_leave_no_seams() -> None:
     size = {"num_frames": 1, "height": 150, "width": 400}
     fused, _, _ = models(IMAGE, seed=1, **size)
-    strips = fused.layout.strips
+    (layout,) = fused.layouts
+    strips = layout.strips
     assert (strips[:, FIRST_ROW] > 0).any()
     rows = (strips[:, END_ROW] - strips[:, FIRST_ROW]) * strips[:, WIDTH]
     shapes = latent_shapes(IMAGE, **size)
     assert rows.sum() == sum(s * h * w for s, h, w in shapes)
-    assert len(fused.layout.jobs) > 1
+    assert len(layout.jobs) > 1
     assert_same_bits_and_gradients(IMAGE, seed=1, **size)
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
     size = {"num_frames": 2, "height": 90, "width": 300}
-    fused, _, latents = models(CLIP, seed=2, **size)
+    fused, _, latents = models(MOVING, seed=2, **size)
     results, before = [], get_threads()
     try:
         for threads in (1, 2, 3):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from latent_bits import sent_bits, slice_bits
 
 from codec.arch import (
     NARROW,
@@ -28,7 +29,6 @@ from codec.fixedpoint.render import render
 from codec.fixedpoint.stack import channel_levels
 from codec.freeze.quantize import START_EXPONENTS
 from codec.layers import TemporalCK
-from codec.layers.arm import laplace_bits
 from codec.model.picture import expand_frames, stack_frames
 from codec.model.segment import SegmentModel
 
@@ -251,16 +251,13 @@ def test_pictures_agree(pair):
 def test_bits_agree(pair):
     case = pair.case
     latents = [torch.from_numpy(latent.astype(np.float32)) for latent in pair.latents]
-    # A grid of zeros costs the decoder nothing; the model counts what remains.
     with torch.no_grad():
         total = float(pair.model.entropy(latents))
-        alone = [_bits_of(pair.model.entropy, latents, k) for k in range(len(latents))]
-    assert total == pytest.approx(sum(alone), rel=1e-4)
+    bits = [slice_bits(pair.model, pair.latents, k) for k in range(len(latents))]
+    assert total == pytest.approx(sum(map(sum, bits)), rel=1e-4)
     rates = latent_rate(pair.program, pair.latents, **case.size, partition=Partition()) / 65536
+    assert rates.sum() == pytest.approx(sent_bits(pair.model, pair.latents), rel=0.015, abs=4)
     present = [bool(latent.any()) for latent in pair.latents]
-    expected = sum(bits for bits, here in zip(alone, present, strict=True) if here)
-    flags = sum(g.num_slices(case.num_frames) for g in case.arch.grids) * 0.1
-    assert rates.sum() == pytest.approx(expected, rel=0.015, abs=4 + flags)
     assert all((rate > 0) == here for rate, here in zip(rates, present, strict=True))
 
 
@@ -295,12 +292,6 @@ def test_features_from_coarser_grids_equal_loops():
             np.testing.assert_allclose(made[:, j, y, x], expected, rtol=1e-4, atol=1e-4)
         checked += 1
     assert checked == len(arch.grids) - 1
-
-
-def _bits_of(entropy, latents: list[torch.Tensor], index: int) -> float:
-    """Bits of one grid, from the parts of the entropy model."""
-    mu, log_scale = entropy.arm(entropy.contexts(index, latents))
-    return float(laplace_bits(latents[index].reshape(-1), mu, log_scale).sum())
 
 
 @pytest.mark.parametrize("partition", [Partition(), Partition(split_frames=True, bands=3)])

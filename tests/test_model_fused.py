@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from kernel_twins import GRADIENT_TOLERANCE, VALUE_TOLERANCE, relative_error
+from kernel_twins import relative_error
+from model_twins import assert_models_agree
 
 from codec.arch import NARROW
 from codec.arch.presets import Plan, build_architecture, load_preset
-from codec.layers import upsampling
 from codec.model.fused import FusedSegmentModel
 from codec.model.segment import SegmentModel
 from codec.training.backend import FUSED, PLAIN, backend_for
@@ -39,45 +39,12 @@ PLANS = {
 }
 
 
-@pytest.fixture
-def double_bases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain pyramid in float64: its matrices take the type of the model."""
-    for name in ("interpolation_basis", "filter_basis"):
-        made = getattr(upsampling, name)
-        monkeypatch.setattr(upsampling, name, lambda *a, made=made: made(*a).double())
-
-
-@pytest.mark.usefixtures("double_bases")
 @pytest.mark.parametrize("name", list(PLANS))
 @pytest.mark.parametrize(("height", "width"), [(40, 53), (1, 1), (3, 270)], ids=str)
 def test_channels_bits_and_gradients(name: str, height: int, width: int) -> None:
     plan, num_frames = PLANS[name]
     size = {"num_frames": num_frames, "height": height, "width": width}
-    arch = build_architecture(plan, num_channels=3, **size)
-    torch.manual_seed(1)
-    fused = FusedSegmentModel(arch, numerics=NARROW, **size)
-    for parameter in fused.parameters():
-        parameter.data += 0.05 * torch.randn(parameter.shape)
-    fused.entropy.arm.out_bias.data[1] += 4
-    plain = SegmentModel(arch, numerics=NARROW, **size)
-    plain.load_state_dict(fused.state_dict())
-    plain.double()
-    own = [torch.randn(shape, requires_grad=True) for shape in fused.shapes]
-    theirs = [x.detach().double().requires_grad_() for x in own]
-    noise = None
-    if arch.common_randomness:
-        noise = torch.randn(num_frames, arch.num_features, height, width)
-    made, expected = fused(own, noise), plain(theirs, None if noise is None else noise.double())
-    weights = torch.randn(made[0].shape)
-    for channels, bits in (made, expected):
-        ((channels * weights).sum() + 0.01 * bits).backward()
-    assert all(relative_error(a, b) < VALUE_TOLERANCE for a, b in zip(made, expected, strict=True))
-    for a, b in zip(own, theirs, strict=True):
-        assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE
-    for (label, a), b in zip(fused.named_parameters(), plain.parameters(), strict=True):
-        assert (a.grad is None) == (b.grad is None), label
-        if a.grad is not None and a.numel():
-            assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE, label
+    assert_models_agree(build_architecture(plan, num_channels=3, **size), **size)
 
 
 def test_a_plan_without_half_size_features_has_them() -> None:

@@ -238,7 +238,7 @@ def test_the_best_candidate_goes_on():
     costs = []
     for number in range(3):
         state = again.new_candidate(number)
-        again._warm_up(state, plan.candidate_steps)
+        again.warm_up(state, plan.candidate_steps)
         costs.append(copy.copy(state.cost))
     assert len({cost.j for cost in costs}) == 3
     assert best.cost.j == min(cost.j for cost in costs)

@@ -86,6 +86,8 @@ class Recipe:
             ("temperature is above 0", min(self.temperature) > 0),
             ("candidate_share and tail_share are less than 1 together",
              self.candidate_share + self.tail_share < 1),
+            ("growth_share and tail_share are less than 1 together",
+             self.growth_share + self.tail_share < 1),
         )  # fmt: skip
         for rule, holds in limits:
             if not holds:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from codec.arch import Prediction, frames_of, prediction_levels
+from codec.arch import Prediction, frames_of, prediction_levels, slice_of
 from codec.training.phase import MainPhase
 from codec.training.states import Task
 
@@ -51,6 +51,9 @@ def carry_over(before: MainPhase, after: MainPhase) -> None:
     after.optimizers.load_networks(before.optimizers)
     few, many = (frames_of(phase.state.model.picture.prediction) for phase in (before, after))
     places = [many.index(number) for number in few]
+    grids = after.state.model.arch.grids
     with torch.no_grad():
-        for source, target in zip(before.parameters, after.parameters, strict=True):
-            target[places] = source
+        for grid, source, target in zip(grids, before.parameters, after.parameters, strict=True):
+            # Slices that serve several frames are taken from the first of them.
+            for own, place in reversed(list(enumerate(places))):
+                target[slice_of(grid, place)] = source[slice_of(grid, own)]
