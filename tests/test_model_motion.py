@@ -12,13 +12,12 @@ from model_twins import assert_models_agree
 from moving_clips import moving_architecture
 from test_model import Case, float_tensors, load_floats, random_latents, random_network
 
-from codec.arch import NARROW, WIDE, Architecture, Inter, parse_layers, prediction_levels
+from codec.arch import NARROW, WIDE, Architecture, Inter, frames_of, parse_layers, prediction_levels
 from codec.bitstream.elements import Partition
 from codec.fixedpoint.entropy import latent_rate
 from codec.fixedpoint.program import load_network
 from codec.fixedpoint.render import render
 from codec.model.segment import SegmentModel
-from codec.training.growth import numbers_of
 
 torch.set_num_threads(1)
 
@@ -50,7 +49,7 @@ def test_fused_and_plain_models_agree_for_other_networks(arch: Architecture) -> 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_fused_and_plain_models_agree_on_the_first_levels(count: int) -> None:
     prediction = prediction_levels(8)[:count]
-    num_frames = len(numbers_of(prediction))
+    num_frames = len(frames_of(prediction))
     assert_models_agree(PLAIN, num_frames=num_frames, height=21, width=34, prediction=prediction)
 
 
@@ -60,7 +59,7 @@ def test_the_first_levels_are_as_in_the_whole_segment(count: int) -> None:
     torch.manual_seed(3)
     whole = SegmentModel(PLAIN, numerics=NARROW, num_frames=6, **size)
     prediction = prediction_levels(6)[:count]
-    numbers = numbers_of(prediction)
+    numbers = frames_of(prediction)
     part = SegmentModel(
         PLAIN, numerics=NARROW, num_frames=len(numbers), prediction=prediction, **size
     )

@@ -9,13 +9,13 @@ import torch
 from moving_clips import moving_architecture, pan
 from test_training import ignore, state_of
 
-from codec.arch import NARROW, Architecture, parse_layers, prediction_levels
+from codec.arch import NARROW, Architecture, frames_of, parse_layers, prediction_levels
 from codec.arch.presets import Recipe
 from codec.encoder.tasks import found_motion, noise_tensor
 from codec.jit import get_threads, set_threads
 from codec.media.frames import PixelFormat
 from codec.training import phase
-from codec.training.growth import numbers_of, plan_stages
+from codec.training.growth import plan_stages
 from codec.training.schedule import plan_steps
 from codec.training.states import Cost, Task, Trained
 from codec.training.trainer import Trainer
@@ -77,7 +77,7 @@ def test_stages_have_the_frames_of_the_first_levels_and_equal_shares() -> None:
     task = moving_task(ARCHITECTURES["noise"], num_frames=9)
     stages = plan_stages(task, 100)
     levels = prediction_levels(9)
-    numbers = [numbers_of(stage.task.prediction) for stage in stages]
+    numbers = [frames_of(stage.task.prediction) for stage in stages]
     assert numbers == [[0], [0, 8], [0, 4, 8], [0, 2, 4, 6, 8]]
     assert len(levels) == len(stages) + 1
     for k, (stage, own) in enumerate(zip(stages, numbers, strict=True)):
@@ -131,10 +131,10 @@ def test_trainings_start_from_the_motion_that_was_found() -> None:
     assert not any(latent.any() for latent in rest)
 
 
-def test_frames_grow_only_where_there_is_motion_and_no_layer_along_time() -> None:
+def test_frames_grow_only_where_there_is_motion() -> None:
     assert Trainer(moving_task(), ignore).grows
     assert not Trainer(moving_task(num_frames=1), ignore).grows
-    assert not Trainer(moving_task(ARCHITECTURES["temporal layers"]), ignore).grows
+    assert Trainer(moving_task(ARCHITECTURES["temporal layers"]), ignore).grows
     assert not Trainer(plan_stages(moving_task(), 9)[0].task, ignore).grows
 
 

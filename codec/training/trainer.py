@@ -135,13 +135,9 @@ class Trainer:
 
     @property
     def grows(self) -> bool:
-        """Whether some frames are trained before the others are.
-
-        Temporal layers need all frames: they are about the distances between them.
-        """
-        task, arch = self.task, self.task.arch
-        is_whole = len(task.frames) > 1 and not task.prediction
-        return arch.has_motion and not arch.temporal and is_whole
+        """Whether some frames are trained before the others are."""
+        task = self.task
+        return task.arch.has_motion and len(task.frames) > 1 and not task.prediction
 
     def _ends(self, phases: Phases) -> tuple[float, float]:
         """Where the main phase is in its schedules, which begin with the growth if there is one."""
