@@ -41,7 +41,7 @@ from cli.progress import (
     write_json_line,
 )
 from codec.media.files import checked_input
-from codec.options import DEFAULT_PRESET, EncodeOptions, parse_duration
+from codec.options import DEFAULT_PRESET, EncodeOptions, parse_duration, parse_size
 from codec.outputs import (
     STDIO,
     Existing,
@@ -87,6 +87,13 @@ Resume = Annotated[
 ]
 Skip = Annotated[int, typer.Option(help="Leave out so many frames at the start of a clip.")]
 Limit = Annotated[int | None, typer.Option(help="Encode at most so many frames.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Cut clips into segments that can be trained in so much memory: 2GiB, 800MB.",
+    ),
+]
 ProgressMode = Annotated[
     str, typer.Option("--progress", help="On standard error: auto, bar, lines, json or none.")
 ]
@@ -106,6 +113,7 @@ def command(
     resume: Resume = False,
     skip: Skip = 0,
     limit: Limit = None,
+    max_memory: MaxMemory = None,
     device: Device = "auto",
     threads: Threads = None,
     jobs: Jobs = 1,
@@ -125,7 +133,8 @@ def command(
 
     rate = {"rd_lambda": rd_lambda, "quality": quality, "target": target}
     effort = {"steps": steps, "time_s": None if time is None else parse_duration(time)}
-    machine = {"threads": threads, "device": device}
+    memory = None if max_memory is None else parse_size(max_memory)
+    machine = {"threads": threads, "device": device, "max_memory_bytes": memory}
     part = {"skip": skip, "limit": limit}
     options = EncodeOptions(preset=preset, seed=seed, **rate, **effort, **machine, **part)
     load_preset(preset)

@@ -62,7 +62,7 @@ def encode(
         on_progress: called with each step forward.
         resume: go on with an encode to `output` that was interrupted, if there was one.
         **options: the fields of `EncodeOptions`: preset, quality, rd_lambda, target, seed, steps,
-            time_s, threads, device, skip, limit.
+            time_s, threads, device, skip, limit, max_memory_bytes.
     Raises:
         UsageError, InputError, OutputError: wrong options, source or output.
         TargetError: the target was not reached.

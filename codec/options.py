@@ -19,7 +19,8 @@ PSNR_AT_QUALITY = (27.4, 42.9)  # of quality 0 and 100
 LAMBDA_RANGE = (1e-6, 1.0)
 
 TARGET_KINDS = ("psnr", "bpp", "size")
-_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "kib": 1 << 10, "mib": 1 << 20}
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_SIZE_UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _NUMBER = r"([0-9]*\.?[0-9]+)"
 
 
@@ -56,7 +57,7 @@ class EncodeTarget:
 
     @staticmethod
     def parse(text: str) -> EncodeTarget:
-        """From psnr=38, bpp=0.2, or size=20KiB (B, kB, MB, KiB, MiB; bytes without a unit).
+        """From psnr=38, bpp=0.2, or size=20KiB (with the units of `parse_size`).
 
         Raises:
             UsageError: anything else.
@@ -67,7 +68,7 @@ class EncodeTarget:
         if kind not in TARGET_KINDS or float(number) <= 0 or (unit and not is_size):
             raise UsageError(f"target must be like psnr=38, bpp=0.2 or size=20KiB, not {text!r}")
         if unit not in _SIZE_UNITS:
-            raise UsageError(f"target {text!r}: units are B, kB, MB, KiB and MiB")
+            raise UsageError(f"target {text!r}: units are B, kB, MB, GB, KiB, MiB, GiB")
         return EncodeTarget(kind, float(number) * _SIZE_UNITS[unit])
 
     def __str__(self) -> str:
@@ -97,6 +98,19 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_size(text: str) -> int:
+    """Bytes from 800MB, 1.5GiB and the like (B, kB, MB, GB, KiB, MiB, GiB; bytes without a unit).
+
+    Raises:
+        UsageError: anything else, or less than a byte.
+    """
+    match = re.fullmatch(rf"{_NUMBER}\s*([a-z]*)", text.strip().lower())
+    num_bytes = int(float(match[1]) * _SIZE_UNITS.get(match[2], 0)) if match else 0
+    if num_bytes < 1:
+        raise UsageError(f"a size must be like 800MB or 2GiB, not {text!r}")
+    return num_bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
     """Everything that a user can ask of an encode; wrong values raise UsageError on creation.
@@ -116,6 +130,8 @@ class EncodeOptions:
         device: where to train: "auto", "cpu" or "cuda".
         skip: frames to leave out at the start of a clip.
         limit: frames to encode at most; None takes all.
+        max_memory_bytes: what an encode may need; clips are cut into segments that are short
+            enough. None allows segments of 4 million luma pixels.
     """
 
     preset: str = DEFAULT_PRESET
@@ -129,6 +145,7 @@ class EncodeOptions:
     device: str = "auto"
     skip: int = 0
     limit: int | None = None
+    max_memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         asked = [getattr(self, name) is not None for name in ("rd_lambda", "quality", "target")]
@@ -150,7 +167,7 @@ class EncodeOptions:
             raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {self.device!r}")
         if self.skip < 0:
             raise UsageError(f"skip must be 0 or more, not {self.skip}")
-        for name in ("steps", "threads", "limit"):
+        for name in ("steps", "threads", "limit", "max_memory_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from codec.errors import InputError, UsageError
 from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.sources import open_source
 from codec.options import EncodeOptions, EncodeReport, Progress
+from codec.segments import BASE_BYTES, BYTES_PER_PIXEL
 
 torch.set_num_threads(1)
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
@@ -189,7 +190,7 @@ def test_longer_training_and_smaller_lambda_do_what_they_say():
 
 @pytest.fixture
 def three_frames_a_segment(monkeypatch):
-    monkeypatch.setattr(codec.encoder.encode, "segment_length", lambda height, width: 3)
+    monkeypatch.setattr(codec.encoder.encode, "segment_length", lambda *size, **memory: 3)
 
 
 def test_segments_are_independent(three_frames_a_segment):
@@ -198,9 +199,8 @@ def test_segments_are_independent(three_frames_a_segment):
     report, data = encode(source, steps=3)
     assert report.steps == 9
     assert report.num_frames == 7
-    reader = StreamReader(io.BytesIO(data))
-    segments = list(reader.segments())
-    assert [(s.first_frame, s.num_frames) for s in segments] == [(0, 3), (3, 3), (6, 1)]
+    segments = list(StreamReader(io.BytesIO(data)).segments())
+    assert [(s.first_frame, s.num_frames) for s in segments] == [(0, 3), (3, 2), (5, 2)]
     assert len({s.network_id for s in segments}) == 3
     whole = list(open_stream(data, threads=1).frames())
     assert [f.pts_ticks for f in whole] == list(pts)
@@ -210,6 +210,33 @@ def test_segments_are_independent(three_frames_a_segment):
             assert got.pts_ticks == wanted.pts_ticks
             for a, b in zip(got.planes, wanted.planes, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def segments_of(data: bytes) -> list[tuple[int, int]]:
+    return [(s.first_frame, s.num_frames) for s in StreamReader(io.BytesIO(data)).segments()]
+
+
+def test_a_scene_cut_begins_a_segment():
+    smooth = clip(PixelFormat("gray", 8), 24, 32, (0, 1, 2, 3, 4))
+    noise = np.random.default_rng(4).integers(0, 256, (24, 32), np.uint8)
+    other = [Frame((noise,), pts_ticks=t) for t in (5, 6)]
+    heard: list[Progress] = []
+    source = Clip(smooth.info, chain(smooth.frames, other), num_frames=7)
+    file, options = io.BytesIO(), replace(OPTIONS, steps=2)
+    report = encode_clip(source, file, options=options, on_progress=heard.append)
+    assert segments_of(file.getvalue()) == [(0, 5), (5, 2)]
+    assert report.steps == 4
+    assert heard[-1].segment == heard[-1].num_segments - 1
+    assert all(p.step <= p.num_steps for p in heard)
+
+
+def test_memory_shortens_segments():
+    memory = BASE_BYTES + 4 * 13 * 18 * BYTES_PER_PIXEL
+    source = clip(PixelFormat("yuv420", 8), 13, 18, (0, 1, 2, 3, 4))
+    _, data = encode(source, steps=1, max_memory_bytes=memory)
+    assert segments_of(data) == [(0, 3), (3, 2)]
+    with pytest.raises(UsageError, match="or more"):
+        encode(photo(24, 32), steps=1, max_memory_bytes=BASE_BYTES)
 
 
 def test_metadata_and_sound_go_into_the_file():

@@ -28,6 +28,7 @@ from codec.options import (
     EncodeTarget,
     Progress,
     parse_duration,
+    parse_size,
     rd_lambda_for_psnr,
     rd_lambda_of,
 )
@@ -70,7 +71,7 @@ def few_passes_over_latents(monkeypatch):
 
 @pytest.fixture
 def two_frames_a_segment(monkeypatch):
-    monkeypatch.setattr(codec.encoder.encode, "segment_length", lambda height, width: 2)
+    monkeypatch.setattr(codec.encoder.encode, "segment_length", lambda *size, **memory: 2)
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_targets_and_times_are_read():
     assert EncodeTarget.parse("size=20KiB") == EncodeTarget("size", 20480)
     assert EncodeTarget.parse("SIZE=1.5kB") == EncodeTarget("size", 1500)
     assert EncodeTarget.parse("bpp=.2") == EncodeTarget("bpp", 0.2)
-    for wrong in ("psnr", "ssim=3", "psnr=-3", "psnr=38dB", "size=3GB", "bpp=0", "size=", "=3"):
+    for wrong in ("psnr", "ssim=3", "psnr=-3", "psnr=38dB", "size=3TB", "bpp=0", "size=", "=3"):
         with pytest.raises(UsageError):
             EncodeTarget.parse(wrong)
     times = {"90": 90, "90s": 90, "1.5m": 90, "2h": 7200, "1:30": 90, "1:02:03": 3723}
@@ -296,6 +297,11 @@ def test_targets_and_times_are_read():
     for wrong in ("", "0", "-3", "1:99", "3 days", "s", "nan"):
         with pytest.raises(UsageError):
             parse_duration(wrong)
+    sizes = {"1": 1, "800MB": 800_000_000, "1.5GiB": 3 << 29, " 2 gib": 2 << 30, "64kb": 64_000}
+    assert {text: parse_size(text) for text in sizes} == sizes
+    for wrong in ("", "GiB", "-1MB", "0.5", "2TB", "1e9"):
+        with pytest.raises(UsageError, match="800MB or 2GiB"):
+            parse_size(wrong)
     with pytest.raises(UsageError, match="one of them"):
         EncodeOptions(target="psnr=38", quality=3)
     with pytest.raises(UsageError, match="one of them"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -32,7 +32,7 @@ from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import psnr_from_mse, sequence_psnr
 from codec.model.segment import SegmentModel
 from codec.options import EncodeOptions, EncodeReport, EncodeTarget, Progress
-from codec.segments import cut_frames, segment_length
+from codec.segments import balanced_length, cut_frames, segment_length
 from codec.training.backend import backend_for
 from codec.training.control import Goal
 from codec.training.memory import keep_freed_memory
@@ -122,13 +122,16 @@ class _Encode:
         self.preset = load_preset(options.preset)
         self.device = choose_device(options.device)
         self.threads = options.threads or os.cpu_count() or 1
-        self.length = segment_length(clip.info.height, clip.info.width)
+        size = (clip.info.height, clip.info.width)
+        self.length = segment_length(*size, max_memory_bytes=options.max_memory_bytes)
         self.target = None if options.target is None else EncodeTarget.parse(options.target)
         self.checkpoint = Checkpoint(checkpoint, self._identity(), clip.info)
         self.started = time.monotonic()
         self.pace = Pace()
         self.totals = _Totals()
         self.writer: StreamWriter | None = None
+        # Scene cuts make more of them.
+        self.num_segments = ceil(self._frames_left(0) / self.length)
         if self.target and self.target.kind != "psnr" and not self._num_frames:
             raise UsageError("a target of size needs to know the number of frames; give --limit")
 
@@ -137,10 +140,9 @@ class _Encode:
         """Frames that the source has, or promises to have; None if it does not say."""
         return self.clip.num_frames or self.clip.expected_frames or self.options.limit
 
-    @property
-    def num_segments(self) -> int:
-        """Segments as far as the source tells their number, else 1."""
-        return ceil((self._num_frames or 1) / self.length)
+    def _frames_left(self, first_frame: int) -> int:
+        """Frames from one on, as far as the source tells their number, else 1."""
+        return max(1, (self._num_frames or 1) - first_frame)
 
     def run(self) -> EncodeReport:
         keep_freed_memory()
@@ -171,7 +173,7 @@ class _Encode:
         writer = StreamWriter(self.file, clip.info, metadata=clip.metadata, audio=clip.audio)
         self.writer = writer
         first = 0
-        for index, frames in enumerate(cut_frames(iter(self.clip.frames), self.length)):
+        for index, frames in enumerate(self._segments()):
             coded = self._make(frames, first, index)
             writer.network(index, coded.network)
             writer.segment(coded.segment)
@@ -181,6 +183,11 @@ class _Encode:
         writer.finish()
         self._check_rate(first)
         return writer.num_bytes
+
+    def _segments(self) -> Iterator[list[Frame]]:
+        clip = self.clip
+        peak, num_frames = clip.info.format.peak, self._num_frames
+        return cut_frames(iter(clip.frames), self.length, peak=peak, num_frames=num_frames)
 
     def _check_rate(self, num_frames: int) -> None:
         """Fewer frames than the source promised leave bytes over, or spend too many a frame."""
@@ -195,6 +202,8 @@ class _Encode:
 
     def _make(self, frames: list[Frame], first_frame: int, index: int) -> Coded:
         """Code a segment, or take it from the checkpoint."""
+        frames_behind = max(0, self._frames_left(first_frame) - len(frames))
+        self.num_segments = index + 1 + ceil(frames_behind / self.length)
         digest = frames_digest(frames)
         finished = self.checkpoint.finished(index, digest)
         if finished is None:
@@ -262,18 +271,19 @@ class _Encode:
             return self.checkpoint.steps
         step_seconds = Trainer(task, lambda *_: None).measure_step()
         is_search = self.target is not None
-        segments_left = max(1, self.num_segments - len(self.totals.rd_lambdas))
+        # Steps take as long as they have pixels, and scene cuts make segments of any length.
+        parts_left = max(1.0, self._frames_left(len(self.totals.errors)) / len(task.frames))
         if self.clip.info.is_still and self._tries_lean:
             step_seconds *= TRIALS_FACTOR
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:
-            seconds = self.options.time_s / segments_left
+            seconds = self.options.time_s / parts_left
             steps = steps_for_time(seconds, step_seconds, is_search=is_search)
         elif steps is None:
-            num_frames = min(self._num_frames or self.length, self.length)
+            num_frames = balanced_length(self.length, self._num_frames)
             steps = preset_steps(self.preset, self.clip.info, num_frames)
         self.checkpoint.steps = steps
-        self.pace.plan(step_seconds * work_of(steps, is_search=is_search) * segments_left)
+        self.pace.plan(step_seconds * work_of(steps, is_search=is_search) * parts_left)
         self._tell("estimate", Cost.unknown(), step=0, segment=0)
         return steps
 
@@ -287,7 +297,7 @@ class _Encode:
         if self.writer is None:
             return Window.of_size(LEAST_SHARE * most, most)
         used, frames_left = self.writer.num_bytes, self._num_frames - first_frame
-        rest = most - used - MOST_END_BYTES - INDEX_BYTES * ceil(frames_left / self.length)
+        rest = most - used - MOST_END_BYTES - INDEX_BYTES * self.num_segments
         share = rest * num_frames // max(num_frames, frames_left)
         if share <= 0:
             raise TargetError(
@@ -345,6 +355,7 @@ class _Encode:
             "seed": options.seed,
             "steps": options.steps,
             "skip": options.skip,
+            "max_memory_bytes": options.max_memory_bytes,
             "size": f"{info.width}x{info.height}",
             "pixels": str(info.format),
             "device": self.device.type,
