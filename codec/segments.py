@@ -17,7 +17,7 @@ MAX_SEGMENT_FRAMES = 64
 # An encode needs about so many bytes, and so many for each luma pixel of a segment: what was
 # measured, a little rounded up (docs/experiments.md).
 BASE_BYTES = 480 << 20
-BYTES_PER_PIXEL = 256
+BYTES_PER_PIXEL = 512
 
 # Scenes are told apart on pictures of at most so many cells a side, moved by up to REACH cells.
 CELLS = 32

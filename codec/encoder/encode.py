@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 from codec.arch.presets import load_preset
 from codec.bitstream.chunks import VERSION
-from codec.bitstream.limits import Limits
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.encoder.coding import Coded, code_segment
@@ -24,11 +23,11 @@ from codec.encoder.finish import Finisher, choose
 from codec.encoder.pace import TRIALS_FACTOR, Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
-from codec.encoder.tasks import choose_device, make_task, preset_steps
+from codec.encoder.tasks import check_size, choose_device, make_task, preset_steps
 from codec.errors import CodecError, InputError, TargetError, UsageError
 from codec.freeze.measure import Frozen, network_bits
 from codec.freeze.quantize import START_EXPONENTS, quantize_network, to_arrays
-from codec.media.frames import Clip, ClipInfo, Frame
+from codec.media.frames import Clip, Frame
 from codec.media.metrics import psnr_from_mse, sequence_psnr
 from codec.model.segment import SegmentModel
 from codec.options import EncodeOptions, EncodeReport, EncodeTarget, Progress
@@ -79,14 +78,6 @@ def encode_clip(
     return encode.run()
 
 
-def _check_size(info: ClipInfo) -> None:
-    if info.height * info.width > Limits().max_pixels:
-        raise InputError(
-            f"{info.width}x{info.height} is more than the {Limits().max_pixels} samples that "
-            "decoders accept; make it smaller"
-        )
-
-
 @dataclass
 class _Totals:
     errors: list[float] = field(default_factory=list)
@@ -118,7 +109,7 @@ class _Encode:
         checkpoint: Path | None,
     ) -> None:
         self.clip, self.file, self.options, self.on_progress = clip, file, options, on_progress
-        _check_size(clip.info)
+        check_size(clip.info)
         self.preset = load_preset(options.preset)
         self.device = choose_device(options.device)
         self.threads = options.threads or os.cpu_count() or 1

@@ -18,11 +18,25 @@ from codec.arch.presets import (
     build_architecture,
     training_steps,
 )
-from codec.errors import UsageError
+from codec.bitstream.limits import Limits
+from codec.errors import InputError, UsageError
 from codec.fixedpoint.noise import noise_planes
 from codec.fixedpoint.stack import channel_levels
 from codec.media.frames import ClipInfo, Frame
 from codec.training.states import Task
+
+
+def check_size(info: ClipInfo) -> None:
+    """Refuse pictures that decoders refuse.
+
+    Raises:
+        InputError: too many samples.
+    """
+    if info.height * info.width > Limits().max_pixels:
+        raise InputError(
+            f"{info.width}x{info.height} is more than the {Limits().max_pixels} samples that "
+            "decoders accept; make it smaller"
+        )
 
 
 def choose_device(name: str) -> torch.device:
