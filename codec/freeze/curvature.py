@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, vmap
 
-from codec.arch import Architecture, ParamSpec, synthesis_inputs
+from codec.arch import Architecture, ParamSpec
 from codec.fixedpoint.program import Program
 from codec.fixedpoint.stack import Features
 from codec.freeze.measure import Meter
 from codec.layers import Synthesis
 from codec.layers.arm import Arm, laplace_bits
-from codec.layers.synthesis import SynthesisConv2d
 from codec.media.metrics import plane_weights
 from codec.model.entropy import EntropyModel
+from codec.model.picture import build_filters
 
 POOL_SIZE = 1 << 17
 NUM_LATENTS = 1 << 13
@@ -139,17 +139,7 @@ class _Unpredicted(torch.nn.Module):
         self.trunk = Synthesis(
             arch.num_inputs, trunk, flag_common_randomness=arch.common_randomness
         )
-        self.filters = torch.nn.Sequential(
-            *(
-                SynthesisConv2d(
-                    synthesis_inputs(arch, arch.num_trunk + i),
-                    layer.out,
-                    layer.kernel_space,
-                    kind=layer.kind,
-                )
-                for i, layer in enumerate(arch.synthesis[arch.num_trunk :])
-            )
-        )
+        self.filters = torch.nn.Sequential(*build_filters(arch))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, num_straight, H, W)."""

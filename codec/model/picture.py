@@ -66,6 +66,15 @@ def build_temporal(
     )
 
 
+def build_filters(arch: Architecture) -> nn.ModuleList:
+    """The layers of the synthesis behind the prediction; none without motion."""
+    return nn.ModuleList(
+        SynthesisConv2d(synthesis_inputs(arch, i), layer.out, layer.kernel_space, kind=layer.kind)
+        for i, layer in enumerate(arch.synthesis)
+        if i >= arch.num_trunk
+    )
+
+
 def expand_frames(block: Tensor, time_stride: int, num_frames: int) -> Tensor:
     """(S, C, h, w) slices -> (T, C, h, w): frame t has slice floor(t / stride), 0 if static."""
     if time_stride == 1:
@@ -129,19 +138,12 @@ class PictureModel(nn.Module):
             )
             for i, layer in enumerate(arch.temporal)
         )
-        trunk, filters = arch.synthesis[: arch.num_trunk], arch.synthesis[arch.num_trunk :]
         self.synthesis = Synthesis(
-            arch.num_inputs, trunk, flag_common_randomness=arch.common_randomness
+            arch.num_inputs,
+            arch.synthesis[: arch.num_trunk],
+            flag_common_randomness=arch.common_randomness,
         ).to(memory_format=torch.channels_last)
-        self.filters = nn.ModuleList(
-            SynthesisConv2d(
-                synthesis_inputs(arch, arch.num_trunk + i),
-                layer.out,
-                layer.kernel_space,
-                kind=layer.kind,
-            )
-            for i, layer in enumerate(filters)
-        )
+        self.filters = build_filters(arch)
 
     def features(self, latents: Sequence[Tensor]) -> Tensor:
         """(S, h, w) latents of every grid -> (T, C, H, W) features, before the noise planes."""
