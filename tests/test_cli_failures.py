@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from codec.outputs import MARK
-from codec.training.trainer import SNAPSHOT_EVERY_S
+from codec.training.phase import SNAPSHOT_EVERY_S
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "still.modc"
