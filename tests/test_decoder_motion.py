@@ -18,6 +18,7 @@ from codec.bitstream.limits import Limits
 from codec.bitstream.writer import StreamWriter
 from codec.decoder import open_stream
 from codec.decoder.segments import check_segment, segment_samples
+from codec.decoder.summary import describe_grids
 from codec.errors import BitstreamError, LimitError
 from codec.fixedpoint import render
 from codec.fixedpoint.pictures import frames_from_channels
@@ -158,3 +159,8 @@ def test_a_flipped_byte_is_found(clip: tuple[bytes, Pictures]) -> None:
         damaged[place] ^= 0x10
         with pytest.raises(BitstreamError):
             list(open_stream(bytes(damaged)).frames())
+
+
+def test_a_summary_names_the_levels_of_motion() -> None:
+    expected = "motion 2 4, static 0-1, every 2 frames 1, hyper (each frame) 3, each frame 2"
+    assert describe_grids(MOVING) == expected

@@ -68,9 +68,12 @@ class StreamInfo:
 
 
 def describe_grids(arch: Architecture) -> str:
-    """Like `static 0-6, every 2 frames 1-3, each frame 1-5, hyper (static) 4-6`."""
-    kinds: dict[str, list[int]] = {}
+    """Like `motion 3, static 0-6, every 2 frames 1-3, each frame 1-5, hyper (static) 4-6`."""
+    motion = {grid.level for grid in arch.grids if grid.motion}
+    kinds = {"motion": sorted(motion)} if motion else {}
     for grid in arch.grids:
+        if grid.motion:
+            continue
         name = {0: "static", 1: "each frame"}.get(
             grid.time_stride, f"every {grid.time_stride} frames"
         )
