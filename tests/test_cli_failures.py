@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from codec.bitstream.chunks import VERSION
 from codec.outputs import MARK
 from codec.training.phase import SNAPSHOT_EVERY_S
 
@@ -33,7 +34,7 @@ BROKEN = {
     "empty": (b"", 3),
     "text": (b"This is a text.\n" * 20, 3),
     "wrong magic": (_flipped(1), 3),
-    "later version": (_STREAM[:4] + b"\x02" + _STREAM[5:], 6),
+    "later version": (_STREAM[:4] + bytes([VERSION + 1]) + _STREAM[5:], 6),
     "damaged": (_flipped(len(_STREAM) // 2), 5),
     "wrong end": (_flipped(len(_STREAM) - 1), 5),
     "truncated": (_STREAM[: len(_STREAM) * 2 // 3], 5),
