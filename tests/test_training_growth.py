@@ -189,12 +189,14 @@ def test_resumed_trainings_end_like_those_that_were_not_interrupted(name: str) -
     snapshots: list[phase.Snapshot] = []
     whole = Trainer(task, ignore).run(40, on_snapshot=snapshots.append)
     plan = plan_steps(task.recipe, 40, grows=True)
-    assert len(snapshots) == plan.main_steps
-    for index in (0, 13, len(snapshots) - 1):
+    growth = sum(stage.steps for stage in plan_stages(task, plan.candidate_steps))
+    assert len(snapshots) == growth + plan.main_steps
+    for index in (0, growth // 2, growth - 1, growth, len(snapshots) - 1):
         heard: list[int] = []
         trainer = Trainer(task, lambda step, total, cost, heard=heard: heard.append(step))
         assert equal(trainer.run(40, snapshot=snapshots[index]), whole)
-        assert heard == list(range(plan.candidate_steps + index + 2, 41))
+        assert heard == list(range(heard[0], 41))
+        assert index < growth or heard[0] == plan.candidate_steps + index - growth + 2
 
 
 def test_refining_goes_on_from_the_result() -> None:

@@ -56,6 +56,16 @@ class MainPhase:
                 taken = time.monotonic()
         self.best.restore(self.state)
 
+    def run_unmeasured(self, on_update: Callable[[float], None], on_snapshot: OnSnapshot) -> None:
+        """All steps that are left; `on_update` hears which share of the steps is done."""
+        taken = time.monotonic()
+        while self.index < self.steps:
+            self.update()
+            on_update(self.index / self.steps)
+            if time.monotonic() - taken > SNAPSHOT_EVERY_S:
+                on_snapshot(self.snapshot())
+                taken = time.monotonic()
+
     def begin_again(self, steps: int, begin: float) -> None:
         """Go on from the state as it is, with what the optimizers know, from `begin` on."""
         self.index, self.steps, self.ends, self.best = 0, steps, (begin, 1.0), Best()

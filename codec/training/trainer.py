@@ -21,6 +21,7 @@ from codec.training.states import Best, Cost, Task, Trained
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
+STAGE = "stage"  # in snapshots taken before all frames are trained: which stage
 
 OnStep = Callable[[int, int, Cost], None]
 
@@ -63,12 +64,12 @@ class Trainer:
         """
         phases = plan_steps(self.task.recipe, steps, grows=self.grows)
         self.total = phases.total
-        if snapshot is not None:
+        if snapshot is not None and STAGE not in snapshot:
             main = MainPhase(self, self.new_candidate(0), phases.main_steps, self._ends(phases))
             self.step = phases.num_candidates * phases.candidate_steps
             _load(main, snapshot)
         elif self.grows:
-            main = self._grown(phases)
+            main = self._grown(phases, snapshot, on_snapshot)
         else:
             main = MainPhase(self, self._best_candidate(phases), phases.main_steps)
         self.main = main
@@ -144,22 +145,38 @@ class Trainer:
         growth = phases.candidate_steps if self.grows else 0
         return growth / (growth + phases.main_steps), 1.0
 
-    def _grown(self, phases: Phases) -> MainPhase:
+    def _grown(
+        self, phases: Phases, snapshot: Snapshot | None, on_snapshot: OnSnapshot | None
+    ) -> MainPhase:
         """All frames at the start of the main phase, after few frames and then more were trained.
 
-        The schedules of the main phase begin here, and go on with what SOAP knows.
+        The schedules of the main phase begin here, and go on with what SOAP knows. A snapshot is of
+        one of the stages.
         """
         steps, (share, _) = phases.candidate_steps, self._ends(phases)
         stages, phase = plan_stages(self.task, steps), None
-        for k, stage in enumerate(stages):
+        first = 0 if snapshot is None else int(snapshot[STAGE])
+        for k, stage in list(enumerate(stages))[first:]:
             ends = (share * k / len(stages), share * (k + 1) / len(stages))
             trainer = Trainer(stage.task, lambda *_: None, backend=self.backend)
             phase = trainer.go_on(phase, stage.steps, ends)
-            for _ in range(stage.steps):
-                phase.update()
+            before = steps * k / len(stages)
+            if snapshot is not None and k == first:
+                _load(phase, snapshot)
+                self.step = int(before + steps / len(stages) * phase.index / stage.steps)
+
+            def on_update(done: float, before: float = before) -> None:
+                while self.step < int(before + steps / len(stages) * done):
+                    self.tick()
+
+            def keep(made: Snapshot, k: int = k) -> None:
+                if on_snapshot is not None:
+                    on_snapshot(made | {STAGE: torch.tensor(k)})
+
+            phase.run_unmeasured(on_update, keep)
             trainer.keep(phase.state, phase.parameters)
-            while self.step < steps * (k + 1) // len(stages):
-                self.tick()
+        while self.step < steps:
+            self.tick()
         return self.go_on(phase, phases.main_steps, (share, 1.0))
 
     def go_on(self, before: MainPhase | None, steps: int, ends: tuple[float, float]) -> MainPhase:
