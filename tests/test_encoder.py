@@ -69,6 +69,27 @@ common_randomness = true
 candidates = 1
 """
 
+# Frames that are predicted, and a code for each level of prediction.
+MOVING_PRESET = """
+[image]
+steps = 9
+static = "0-4"
+synthesis = ["X-3-linear-none"]
+[clip]
+steps = 9
+static = ""
+dynamic = "0-2"
+motion = "3"
+ifce_levels = ""
+temporal = [
+  "X-1x1-adaptive-none@1/4,res=1,gate=1,code=2,every=level",
+  "X-3x1-adaptive-relu@1/2,res=1,gate=1,code=1,every=2",
+]
+synthesis = ["6-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"]
+[training]
+growth_share = 0.5
+"""
+
 SOURCES = {
     "photo": lambda: photo(40, 51),
     "rgba-16": lambda: still(PixelFormat("rgb", 16, alpha=True), 19, 27),
@@ -152,6 +173,14 @@ def check(name: str, **changes) -> bytes:
     stated = [h for segment in reader.segments() for h in segment.frame_hashes]
     assert report.frame_hashes == tuple(stated)
     return data
+
+
+def test_so_it_is_with_codes_for_prediction_levels(tmp_path):
+    (tmp_path / "moving.toml").write_text(MOVING_PRESET, encoding="utf-8")
+    data = check("63x47x5", preset=str(tmp_path / "moving.toml"), steps=None)
+    (segment,) = StreamReader(io.BytesIO(data)).segments()
+    shapes = {name: values.shape for name, values in segment.codes.items()}
+    assert shapes == {"temporal.0.codes": (3, 2), "temporal.1.codes": (2, 1)}
 
 
 @pytest.mark.parametrize("name", ["photo", "63x47x5"])

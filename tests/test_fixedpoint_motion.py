@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixedpoint_networks import MOVING, architecture, random_latents, random_network
+from fixedpoint_networks import MOVING, architecture, random_codes, random_latents, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.arch import NARROW, WIDE, Architecture, Grid, Inter, Numerics, coding_order
+from codec.arch import NARROW, WIDE, Architecture, Grid, Inter, Numerics, coding_order, parse_layer
 from codec.arch.motion import INTERPOLATION_Q7
 from codec.fixedpoint.formats import storage_dtype
 from codec.fixedpoint.lanes import LANES
@@ -46,6 +46,11 @@ UNEVEN = replace(
             Grid(2, 1, True, 4),
         )
     ),
+)
+
+
+LEVELS = replace(
+    MOVING, temporal=(parse_layer("3-3x1-adaptive-relu@1/4,gate=1,code=2,every=level"),)
 )
 
 
@@ -161,14 +166,18 @@ def test_composition(numerics: Numerics, size: tuple[int, int], references: int)
 
 
 @FORMATS
-@pytest.mark.parametrize("arch", [MOVING, UNEVEN, PLAIN], ids=["moving", "uneven", "plain"])
+@pytest.mark.parametrize(
+    "arch", [MOVING, UNEVEN, PLAIN, LEVELS], ids=["moving", "uneven", "plain", "levels"]
+)
 @pytest.mark.parametrize("size", [(1, 9, 7), (2, 1, 1), (5, 21, 18)], ids=str)
 def test_rendering(arch: Architecture, size: tuple[int, int, int], numerics: Numerics) -> None:
     size = dict(zip(("num_frames", "height", "width"), size, strict=True))
     network = random_network(arch, numerics, seed=4, magnitude=120)
     latents = random_latents(arch, **size, seed=8, limit=60)
-    made = np.stack(list(render(load_network(network, numerics), latents, {}, **size, threads=2)))
-    twin = render_reference(network, latents, {}, **size, noise_seed=0, numerics=numerics)
+    codes = random_codes(arch, num_frames=size["num_frames"], seed=3)
+    program = load_network(network, numerics)
+    made = np.stack(list(render(program, latents, codes, **size, threads=2)))
+    twin = render_reference(network, latents, codes, **size, noise_seed=0, numerics=numerics)
     assert np.array_equal(made, twin)
     assert made.min() >= 0
     assert made.max() <= 1 << numerics.synth_frac
