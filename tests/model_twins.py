@@ -15,6 +15,8 @@ from codec.model.fused import FusedSegmentModel
 from codec.model.picture import Prediction
 from codec.model.segment import SegmentModel
 
+CANCELLED = 1e-10  # a gradient in double precision that is nothing but rounding
+
 
 @contextmanager
 def double_bases() -> Iterator[None]:
@@ -61,5 +63,10 @@ def assert_models_agree(
         assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE
     for (label, a), b in zip(fused.named_parameters(), plain.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None), label
-        if a.grad is not None and a.numel():
+        if a.grad is None or not a.numel():
+            continue
+        if b.grad.abs().max() < CANCELLED:
+            # Of one channel, demodulation takes away what a code does to it.
+            assert a.grad.abs().max() < GRADIENT_TOLERANCE, label
+        else:
             assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE, label
