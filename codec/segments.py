@@ -9,6 +9,7 @@ from statistics import mean
 import numpy as np
 
 from codec.errors import UsageError
+from codec.media.convert import area_means
 from codec.media.frames import Frame
 
 # Luma pixels that a segment holds where no limit of memory is given.
@@ -105,7 +106,8 @@ class SceneChanges:
 
     def begins_with(self, frame: Frame) -> bool:
         """Whether the frame is unlike the one before, and more so than that was unlike its own."""
-        small = _cells(frame.planes[0]) / self._peak
+        plane = frame.planes[0]
+        small = area_means(plane, -(-max(plane.shape) // CELLS)) / self._peak
         last, self._last = self._last, small
         if last is None:
             return False
@@ -118,18 +120,6 @@ class SceneChanges:
         else:
             self._recent.append(change)
         return is_cut
-
-
-def _cells(plane: np.ndarray) -> np.ndarray:
-    """Means over squares, as many as make at most CELLS a side: float64."""
-    side = -(-max(plane.shape) // CELLS)
-    starts = [np.arange(0, size, side) for size in plane.shape]
-    sums = np.add.reduceat(plane, starts[1], 1, dtype=np.float64)
-    sums = np.add.reduceat(sums, starts[0], 0)
-    heights, widths = (
-        np.diff(first, append=size) for first, size in zip(starts, plane.shape, strict=True)
-    )
-    return sums / (heights[:, None] * widths)
 
 
 def _contrast(picture: np.ndarray) -> float:

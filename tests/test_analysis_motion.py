@@ -7,9 +7,12 @@ import pytest
 from motion_prediction import components, errors, motion_architecture
 from moving_clips import PHOTO
 
-from codec.analysis.motion_latents import MAX_LATENT, area_means, doubled, fit_latents
+from codec.analysis.motion_latents import fit_latents
 from codec.analysis.motion_search import search_motion
 from codec.arch import grid_shape, prediction_levels
+from codec.arch.numerics import LATENT_MAX
+from codec.fixedpoint.motion import double_field
+from codec.media.convert import area_means
 from codec.media.sources import open_source
 
 ARCH = motion_architecture("3-5")
@@ -120,14 +123,14 @@ def test_means_are_of_what_is_there() -> None:
 
 
 def test_doubling_keeps_what_is_constant_or_a_ramp() -> None:
-    assert (doubled(np.full((3, 2), -77, np.int32), (5, 4)) == -77).all()
-    ramp = doubled(np.arange(0, 640, 64, dtype=np.int32)[None, :], (2, 19))
+    assert (double_field(np.full((3, 2), -77, np.int32), (5, 4)) == -77).all()
+    ramp = double_field(np.arange(0, 640, 64, dtype=np.int32)[None, :], (2, 19))
     assert (np.diff(ramp[0, 1:-1]) == 32).all()
 
 
 def test_fields_that_latents_can_make_come_back_whole() -> None:
     coarse = np.array([[4, -9], [30, 2]])
-    field = doubled((coarse << 8).astype(np.int32), (4, 4))
+    field = double_field((coarse << 8).astype(np.int32), (4, 4))
     latents, made = fit_latents(area_means(field / 256, 1), (4, 3), 3, (32, 32))
     assert np.abs(made / 256 - field / 256).max() < 1.5
     assert latents[0].shape == (2, 2)
@@ -136,4 +139,4 @@ def test_fields_that_latents_can_make_come_back_whole() -> None:
 
 def test_latents_are_limited() -> None:
     latents, _ = fit_latents(np.full((2, 2), 5000.0), (4, 3), 3, (16, 16))
-    assert all((values == MAX_LATENT).all() for values in latents)
+    assert all((values == LATENT_MAX).all() for values in latents)

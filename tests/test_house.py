@@ -19,9 +19,9 @@ PACKAGES = ("codec", "cli", "configs")
 FLOORS = (
     ("errors",),
     ("arch", "jit", "media", "options", "outputs"),
-    ("analysis", "arrays", "bitstream", "layers", "segments"),
+    ("arrays", "bitstream", "layers", "segments"),
     ("fixedpoint", "model"),
-    ("decoder", "freeze", "training"),
+    ("analysis", "decoder", "freeze", "training"),
     ("comparison", "encoder"),
     ("api", "bench"),
     ("cli",),

@@ -5,34 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from codec.arch.grids import Grid, grid_shape
+from codec.arch.numerics import LATENT_MAX
+from codec.fixedpoint.motion import FIELD_FRAC, double_field
+from codec.media.convert import area_means
 
-MAX_LATENT = 255
 # Residuals below this many quarter samples are not worth their bits.
 DEAD_ZONE = 1.5
-FIELD_FRAC = 8  # bits behind the point of vectors that grow out of latents
-
-
-def area_means(field: np.ndarray, side: int) -> np.ndarray:
-    """Means over squares of `side`, cut off at the edges: (H, W) float to (H / side, W / side)."""
-    starts = (np.arange(0, field.shape[0], side), np.arange(0, field.shape[1], side))
-    sums = np.add.reduceat(np.add.reduceat(field, starts[0], 0), starts[1], 1)
-    heights, widths = (
-        np.diff(first, append=size) for first, size in zip(starts, field.shape, strict=True)
-    )
-    return sums / (heights[:, None] * widths)
-
-
-def doubled(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The field one level finer: bilinear with weights 9, 3, 3, 1, rounded; (H, W) int32."""
-    padded = np.pad(field, 1, mode="edge")
-    rows, columns = field.shape
-    wide = np.empty((2 * rows, columns + 2), np.int32)
-    wide[0::2] = 3 * padded[1:-1] + padded[:-2]
-    wide[1::2] = 3 * padded[1:-1] + padded[2:]
-    both = np.empty((2 * rows, 2 * columns), np.int32)
-    both[:, 0::2] = 3 * wide[:, 1:-1] + wide[:, :-2]
-    both[:, 1::2] = 3 * wide[:, 1:-1] + wide[:, 2:]
-    return ((both + 8) >> 4)[: shape[0], : shape[1]]
 
 
 def fit_latents(
@@ -51,12 +29,12 @@ def fit_latents(
     latents, field = [], np.zeros(grid_shape(Grid(top), *size), np.int32)
     for level in range(top, block_level - 1, -1):
         if level < top:
-            field = doubled(field, grid_shape(Grid(level), *size))
+            field = double_field(field, grid_shape(Grid(level), *size))
         if level not in levels:
             continue
         rest = area_means(wanted, 1 << (level - block_level)) - field / (1 << FIELD_FRAC)
         values = np.rint(rest) if level == levels[0] else _sparse(rest)
-        values = np.clip(values, -MAX_LATENT, MAX_LATENT).astype(np.int16)
+        values = np.clip(values, -LATENT_MAX, LATENT_MAX).astype(np.int16)
         field = field + (values.astype(np.int32) << FIELD_FRAC)
         latents.append(values)
     return latents, field

@@ -13,11 +13,13 @@ from codec.analysis.motion_kernels import (
     settle,
     total_error,
 )
-from codec.analysis.motion_latents import FIELD_FRAC, area_means, fit_latents
+from codec.analysis.motion_latents import fit_latents
 from codec.arch import Architecture, motion_grids, prediction_levels
 from codec.arch.grids import Grid, grid_shape
 from codec.arch.motion import INTERPOLATION_FRAC, INTERPOLATION_Q7, INTERPOLATION_TAPS, Inter
+from codec.fixedpoint.motion import FIELD_FRAC
 from codec.jit import run_parallel
+from codec.media.convert import area_means
 
 # Blocks and windows of pictures with at least so many rows, and of smaller ones.
 LARGE_HEIGHT = 200
@@ -51,8 +53,9 @@ def search_motion(luma: np.ndarray, arch: Architecture, *, threads: int = 1) -> 
     latents = [np.zeros((num_frames, *grid_shape(grid, *size)), np.int16) for grid in grids]
     if not grids:
         return latents
+    pyramids = [_pyramid(picture) for picture in luma]
     inters = [inter for level in prediction_levels(num_frames)[1:] for inter in level]
-    found = run_parallel(partial(_search_frame, luma, arch), inters, threads=threads)
+    found = run_parallel(partial(_search_frame, pyramids, arch), inters, threads=threads)
     for inter, slices in zip(inters, found, strict=True):
         for grid, values in zip(latents, slices, strict=True):
             grid[inter.frame] = values
@@ -149,18 +152,20 @@ def _match(
     return field
 
 
-def _search_frame(luma: np.ndarray, arch: Architecture, inter: Inter) -> list[np.ndarray]:
+def _search_frame(
+    pyramids: list[list[np.ndarray]], arch: Architecture, inter: Inter
+) -> list[np.ndarray]:
     """The latents of one frame, (rows, columns) int16 for each motion grid."""
-    size = luma.shape[1:]
+    pictures = pyramids[inter.frame]
+    size = pictures[0].shape
     level, side = LARGE if size[0] >= LARGE_HEIGHT else SMALL
     block = 1 << level
     weight = np.float32(SMOOTHNESS * side * side)
-    pictures = _pyramid(luma[inter.frame])
     picture = _at_least(pictures[0], side)
     fields, planes = [], []
     for frame in dict.fromkeys((inter.past, inter.future)):
-        fields.append(_match(pictures, _pyramid(luma[frame]), block, side))
-        planes.append(_planes(luma[frame], side, fine=True))
+        fields.append(_match(pictures, pyramids[frame], block, side))
+        planes.append(_planes(pyramids[frame][0], side, fine=True))
         refine(picture, planes[-1], fields[-1], block, side, FINE_STEPS, weight)
     pair = (planes[0], planes[-1], np.int32(inter.ratio_q8))
     if len(fields) == 2:
@@ -179,7 +184,7 @@ def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]
     """A component of blocks of 2^levels[0] samples on those of 2^levels[1], as float."""
     have, want = levels
     if want >= have:
-        return area_means(field.astype(np.float64), 1 << (want - have))
+        return area_means(field, 1 << (want - have))
     times = 1 << (have - want)
     rows, columns = grid_shape(Grid(want), *size)
     return field.repeat(times, axis=0).repeat(times, axis=1)[:rows, :columns].astype(np.float64)

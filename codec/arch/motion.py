@@ -11,6 +11,7 @@ MIN_BLOCK_LEVEL, MAX_BLOCK_LEVEL = 2, 6
 MAX_PREDICTION_SPAN = 32  # frames from one anchor to the next
 VECTOR_FRAC = 4  # vectors in 1/16 luma sample
 LATENT_VECTOR_FRAC = 2  # a motion latent of 1 is a quarter of a luma sample
+MAX_VECTOR = 1 << 14  # vectors are held to this, in 1/16 sample
 RATIO_FRAC = 8
 
 # The entropy model of motion grids: causal neighbours (the first of CONTEXT_ORDER), hidden layers.
@@ -97,13 +98,8 @@ def references_of(frames: range, num_frames: int) -> Prediction:
 
 
 def motion_grids(grids: tuple[Grid, ...]) -> dict[int, tuple[int, ...]]:
-    """For each component 0 to 3 the indices of its grids, coarse to fine."""
+    """For each component 0 to 3 the indices of its grids, in coding order: coarse to fine."""
     return {
-        component: tuple(
-            sorted(
-                (i for i, grid in enumerate(grids) if grid.motion == component + 1),
-                key=lambda i: -grids[i].level,
-            )
-        )
+        component: tuple(i for i, grid in enumerate(grids) if grid.motion == component + 1)
         for component in range(MOTION_COMPONENTS)
     }

@@ -14,6 +14,7 @@ from codec.arch.motion import (
     INTERPOLATION_Q7,
     INTERPOLATION_TAPS,
     LATENT_VECTOR_FRAC,
+    MAX_VECTOR,
     RATIO_FRAC,
     VECTOR_FRAC,
 )
@@ -25,7 +26,6 @@ from codec.fixedpoint.strips import SAMPLES_PER_JOB
 from codec.jit import inner, njit, run_parallel
 
 FIELD_FRAC = 8  # fields are summed in 1/256 of what a motion latent counts
-MAX_VECTOR = 1 << 14  # in 1/16 sample
 _CENTRE = 3  # the tap of the sample that a vector of whole samples points at
 _NUM_PHASES = 1 << VECTOR_FRAC
 _ROUNDING = _NUM_PHASES * INTERPOLATION_TAPS  # where the rounding constant follows the taps

@@ -20,12 +20,12 @@ from codec.arch.motion import (
     INTERPOLATION_Q7,
     INTERPOLATION_TAPS,
     LATENT_VECTOR_FRAC,
+    MAX_VECTOR,
     RATIO_FRAC,
     VECTOR_FRAC,
 )
 from codec.layers.upsampling import default_half_kernel, interpolation_basis
 
-VECTOR_LIMIT = 1 << 14
 PHASES = 1 << VECTOR_FRAC
 REACH = INTERPOLATION_TAPS // 2 - 1  # samples before the one of phase 0
 _LATENT_UNIT = 1 << (VECTOR_FRAC - LATENT_VECTOR_FRAC)
@@ -200,7 +200,7 @@ def _warp(sources: Tensor, vectors: Tensor, level: int) -> Tensor:
 
 def _steps_and_taps(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors as whole samples, int64, and as taps (..., 8), which have the gradients."""
-    held = vectors.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
+    held = vectors.clamp(-MAX_VECTOR, MAX_VECTOR)
     rounded = (held.detach() + 0.5).floor().long()
     tables = torch.from_numpy(interpolation_taps()).to(vectors)
     plain, slopes = tables[:, rounded % PHASES]

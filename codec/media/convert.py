@@ -1,4 +1,4 @@
-"""Conversions between representations of samples: RGB to YUV 4:4:4 and back, and to pictures."""
+"""Conversions between representations of samples: RGB to YUV 4:4:4 and back, to pictures, and means."""
 
 from __future__ import annotations
 
@@ -140,3 +140,13 @@ def _scaled(plane: np.ndarray, depth: int, target_depth: int) -> np.ndarray:
         return plane
     peak, target = (1 << depth) - 1, (1 << target_depth) - 1
     return ((plane.astype(np.uint32) * target + peak // 2) // peak).astype(np.uint16)
+
+
+def area_means(field: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of `side`, cut off at the edges: float64 (H / side, W / side)."""
+    starts = (np.arange(0, field.shape[0], side), np.arange(0, field.shape[1], side))
+    sums = np.add.reduceat(np.add.reduceat(field, starts[0], 0, dtype=np.float64), starts[1], 1)
+    heights, widths = (
+        np.diff(first, append=size) for first, size in zip(starts, field.shape, strict=True)
+    )
+    return sums / (heights[:, None] * widths)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.arch.motion import MAX_VECTOR
 from codec.jit import run_parallel, threads_for
 from codec.layers.kernels.motion_kernels import (
     ALONE,
@@ -25,7 +26,7 @@ from codec.layers.kernels.motion_kernels import (
     predict_rows,
     spread_frame,
 )
-from codec.layers.motion import VECTOR_LIMIT, interpolation_taps
+from codec.layers.motion import interpolation_taps
 
 _STRIP_SAMPLES = 1 << 14
 
@@ -55,7 +56,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 def _rounded(vectors: np.ndarray) -> np.ndarray:
     # Vectors of a training that diverged must not become addresses.
     finite = np.nan_to_num(vectors, nan=0.0)
-    return np.floor(finite.clip(-VECTOR_LIMIT, VECTOR_LIMIT) + np.float32(0.5)).astype(np.int32)
+    return np.floor(finite.clip(-MAX_VECTOR, MAX_VECTOR) + np.float32(0.5)).astype(np.int32)
 
 
 class _Predict(torch.autograd.Function):
@@ -108,7 +109,7 @@ def _own_gradients(ctx, back: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
 
     run_parallel(job, _strips(back.shape, ctx.level), threads=ctx.threads)
     for vectors, gradient in zip(ctx.vectors, (first, second), strict=True):
-        gradient[np.abs(vectors) > VECTOR_LIMIT] = 0
+        gradient[np.abs(vectors) > MAX_VECTOR] = 0
     return torch.from_numpy(trunk), torch.from_numpy(first), torch.from_numpy(second)
 
 
