@@ -51,19 +51,12 @@ def entropy_curvature(
     """
     model = EntropyModel(meter.arch, **meter.target.size).requires_grad_(False)
     _load(model.tensors(), arrays)
-    first, parts = meter.arch.num_motion_grids, []
-    for arm, grids in (
-        (model.motion_arm, range(first)),
-        (model.arm, range(first, len(meter.latents))),
-    ):
-        if arm is not None:
-            names = _names(arm, model.tensors())
-            own = [spec for spec in specs if spec.name in names]
-            parts.append(
-                _arm_curvature(
-                    meter, _drawn_latents(model, arm, grids, meter.latents), arm, names, own
-                )
-            )
+    parts = []
+    for arm, grids in model.arms:
+        names = _names(arm, model.tensors())
+        own = [spec for spec in specs if spec.name in names]
+        drawn = _drawn_latents(model, arm, grids, meter.latents)
+        parts.append(_arm_curvature(meter, drawn, arm, names, own))
     return _block_diagonal(parts)
 
 

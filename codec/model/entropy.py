@@ -38,6 +38,13 @@ class EntropyModel(nn.Module):
             }
         )
 
+    @property
+    def arms(self) -> list[tuple[Arm, range]]:
+        """Each ARM with the grids that it serves: that of motion, if there is one, comes first."""
+        first, count = self.arch.num_motion_grids, len(self.arch.grids)
+        parts = [(self.motion_arm, range(first)), (self.arm, range(first, count))]
+        return [(arm, part) for arm, part in parts if arm is not None]
+
     def _sources(self, index: int, latents: Sequence[Tensor]) -> Tensor:
         """Coarser latents of grid `index` at half its resolution: (S, sources, h', w')."""
         arch, grid = self.arch, self.arch.grids[index]
@@ -70,11 +77,7 @@ class EntropyModel(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
-        parts = (range(self.arch.num_motion_grids), range(self.arch.num_motion_grids, len(latents)))
-        arms = (self.motion_arm, self.arm)
-        return sum(
-            self._bits(arm, part, latents) for arm, part in zip(arms, parts, strict=True) if part
-        )
+        return sum(self._bits(arm, part, latents) for arm, part in self.arms)
 
     def _bits(self, arm: Arm, part: range, latents: Sequence[Tensor]) -> Tensor:
         """Bits of some grids that share an ARM."""
@@ -88,6 +91,11 @@ class EntropyModel(nn.Module):
         if self.motion_arm is not None:
             tensors = self.motion_arm.tensors().items()
             named |= {f"motion_arm.{name}": tensor for name, tensor in tensors}
+        return named | self.ifce_tensors()
+
+    def ifce_tensors(self) -> dict[str, Tensor]:
+        """Those of the IFCEs by their names in the stream."""
+        named = {}
         for index, ifce in self.ifce.items():
             named[f"ifce.{index}.weight"], named[f"ifce.{index}.bias"] = ifce.weight, ifce.bias
         return named

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codec.arch import Architecture
 from codec.layers import TemporalAdaptive, TemporalCK
+from codec.layers.arm import Arm
 from codec.layers.kernels.chain import Channel, Dense, chain
 from codec.layers.kernels.conv import convolve
 from codec.layers.kernels.filters import apply_ck
@@ -33,21 +34,19 @@ class FusedEntropyModel(EntropyModel):
     def __init__(self, arch: Architecture, *, num_frames: int, height: int, width: int) -> None:
         shape = {"num_frames": num_frames, "height": height, "width": width}
         super().__init__(arch, **shape)
-        first = arch.num_motion_grids
-        self.parts = [range(first), range(first, len(arch.grids))][not first :]
-        self.layouts = [make_layout(arch, part, **shape) for part in self.parts]
+        self.layouts = [make_layout(arch, part, **shape) for _, part in self.arms]
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Total bits of the latents, one (S, h, w) tensor per grid in coding order; a scalar."""
-        tensors = self.tensors()
-        motion = {n.removeprefix("motion_"): t for n, t in tensors.items() if n[0] == "m"}
-        others = {n: t for n, t in tensors.items() if n[0] != "m"}
         return sum(
-            latent_bits(layout, latents[part.start : part.stop], own)
-            for layout, part, own in zip(
-                self.layouts, self.parts, [motion, others][-len(self.parts) :], strict=True
-            )
+            latent_bits(layout, latents[part.start : part.stop], self._tensors_for(arm))
+            for layout, (arm, part) in zip(self.layouts, self.arms, strict=True)
         )
+
+    def _tensors_for(self, arm: Arm) -> dict[str, Tensor]:
+        """What the grids of an ARM are coded with, by names that do not say which ARM it is."""
+        named = {f"arm.{name}": tensor for name, tensor in arm.tensors().items()}
+        return named | (self.ifce_tensors() if arm is self.arm else {})
 
 
 class FusedPictureModel(PictureModel):
@@ -112,7 +111,8 @@ class FusedPictureModel(PictureModel):
         return arch.max_level == 0 or is_temporal or arch.synthesis[0].kernel_space > 1
 
     def _synthesise_stack(self, stack: _Stack) -> Tensor:
-        convs, limits = list(self.synthesis.main_branch)[::2], self._limits()
+        convs = list(self.synthesis.main_branch)[::2]
+        limits = self._limits()[: len(convs)]
         count = next((i for i, conv in enumerate(convs) if conv.kernel_size > 1), len(convs))
         layers = [
             Dense(conv.weight[:, :, 0, 0], conv.bias, conv.kind == "residual", *limits[i])
@@ -133,7 +133,7 @@ class FusedPictureModel(PictureModel):
         if count == len(convs):
             return y + straight
         frames = [0] * self.num_frames
-        *inner, last = zip(convs[count:], limits[count:], strict=False)
+        *inner, last = zip(convs[count:], limits[count:], strict=True)
         for conv, own in inner:
             y = convolve(y, _weights(conv), conv.bias, frames, limits=own)
         conv, own = last
