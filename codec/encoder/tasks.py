@@ -100,10 +100,8 @@ def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
 
 def found_motion(task: Task, *, threads: int) -> list[torch.Tensor]:
     """What the motion grids start from: vectors found in the source, (T, h, w) for each grid."""
-    colour = task.frames[0].planes[: 1 if task.format.layout != "rgb" else 3]
-    luma = np.stack(
-        [np.mean([frame.planes[i] for i in range(len(colour))], axis=0) for frame in task.frames]
-    )
+    colours = 3 if task.format.layout == "rgb" else 1
+    luma = np.stack([np.mean(frame.planes[:colours], axis=0) for frame in task.frames])
     found = search_motion((luma / task.format.peak).astype(np.float32), task.arch, threads=threads)
     return [torch.from_numpy(grid).to(task.device, torch.float32) for grid in found]
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from codec.arch import Architecture, Inter, references_of
+from codec.arch import Architecture, Inter, Prediction, references_of
 from codec.fixedpoint.motion import compose, frame_field, vectors_of
 from codec.fixedpoint.noise import noise_planes
 from codec.fixedpoint.program import Program
@@ -89,9 +89,7 @@ def frame_noise(
     )
 
 
-def making_order(
-    arch: Architecture, frames: range, num_frames: int
-) -> tuple[tuple[Inter, ...], ...]:
+def making_order(arch: Architecture, frames: range, num_frames: int) -> Prediction:
     """The frames that are made so that `frames` can be shown, level by level.
 
     Those of one level do not depend on each other. Without motion there is one level.

@@ -1,4 +1,4 @@
-"""Conversions between representations of samples: RGB to YUV 4:4:4 and back, to pictures, and means."""
+"""Conversions of samples: RGB to YUV 4:4:4 and back, to pictures, and to means over squares."""
 
 from __future__ import annotations
 

@@ -194,7 +194,8 @@ class PictureModel(nn.Module):
         """(T, inputs, H, W) features (and noise planes) -> (T, num_straight, H, W)."""
         features = features.contiguous(memory_format=torch.channels_last)
         y = features
-        for conv, limits in zip(self.synthesis.main_branch[::2], self._limits(), strict=False):
+        trunk_limits = self._limits()[: self.arch.num_trunk]
+        for conv, limits in zip(self.synthesis.main_branch[::2], trunk_limits, strict=True):
             y = F.hardtanh(conv(y), *limits)
         stabiliser = self.synthesis.stabiliser_branch
         return y + stabiliser(features[:, : self.synthesis.stabiliser_ft])
@@ -207,24 +208,25 @@ class PictureModel(nn.Module):
     def _compose(self, trunk: Tensor, latents: Sequence[Tensor]) -> Tensor:
         """Pictures (T, C, H, W) from what the trunk made, each predicted from earlier ones."""
         vectors = self._vectors(latents)
-        place = {frame: t for t, frame in enumerate(frames_of(self.prediction))} | {-1: -1}
-        pictures = [trunk[0]] * self.num_frames
+        frames = frames_of(self.prediction)
+        place = {frame: t for t, frame in enumerate(frames)}
+        pictures: dict[int, Tensor] = {}
         for level in self.prediction:
             own = [place[inter.frame] for inter in level]
-            used = sorted({place[f] for inter in level for f in inter[1:]} - {-1})
-            number = {t: i for i, t in enumerate(used)} | {-1: -1}
-            references = [pictures[t].clamp(0, 1) for t in used]
+            used = sorted({frame for inter in level for frame in inter[1:]} - {-1})
+            number = {frame: i for i, frame in enumerate(used)} | {-1: -1}
+            references = [pictures[frame].clamp(0, 1) for frame in used]
             composed = self._predict(
                 trunk[own],
                 torch.stack(references) if used else trunk[:0, :-NUM_WEIGHTS],
-                [number[place[inter.past]] for inter in level],
-                [number[place[inter.future]] for inter in level],
+                [number[inter.past] for inter in level],
+                [number[inter.future] for inter in level],
                 *split_vectors(vectors[own], [inter.ratio_q8 for inter in level]),
                 block_level=self.arch.block_level,
             )
-            for t, picture in zip(own, self._filter(composed), strict=True):
-                pictures[t] = picture
-        return torch.stack(pictures)
+            for inter, picture in zip(level, self._filter(composed), strict=True):
+                pictures[inter.frame] = picture
+        return torch.stack([pictures[frame] for frame in frames])
 
     def _vectors(self, latents: Sequence[Tensor]) -> Tensor:
         arch = self.arch
