@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,12 +56,12 @@ class MainPhase:
                 taken = time.monotonic()
         self.best.restore(self.state)
 
-    def run_unmeasured(self, on_update: Callable[[float], None], on_snapshot: OnSnapshot) -> None:
-        """All steps that are left; `on_update` hears which share of the steps is done."""
+    def updates(self, on_snapshot: OnSnapshot) -> Iterator[float]:
+        """All steps that are left, unmeasured; after each the share of the steps that is done."""
         taken = time.monotonic()
         while self.index < self.steps:
             self.update()
-            on_update(self.index / self.steps)
+            yield self.index / self.steps
             if time.monotonic() - taken > SNAPSHOT_EVERY_S:
                 on_snapshot(self.snapshot())
                 taken = time.monotonic()

@@ -165,15 +165,13 @@ class Trainer:
                 _load(phase, snapshot)
                 self.step = int(before + steps / len(stages) * phase.index / stage.steps)
 
-            def on_update(done: float, before: float = before) -> None:
-                while self.step < int(before + steps / len(stages) * done):
-                    self.tick()
-
             def keep(made: Snapshot, k: int = k) -> None:
                 if on_snapshot is not None:
                     on_snapshot(made | {STAGE: torch.tensor(k)})
 
-            phase.run_unmeasured(on_update, keep)
+            for done in phase.updates(keep):
+                while self.step < int(before + steps / len(stages) * done):
+                    self.tick()
             trainer.keep(phase.state, phase.parameters)
         while self.step < steps:
             self.tick()
