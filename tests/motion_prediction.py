@@ -49,7 +49,8 @@ def components(
         for level in range(top, arch.block_level - 1, -1):
             field = field if level == top else _doubled(field, grid_shape(Grid(level), *size))
             field = field + (slices.get(level, 0) << np.int64(8))
-        made.append((field + 32) >> 6)
+        shift = 4 + arch.vector_frac
+        made.append((field + (1 << shift >> 1)) >> shift)
     return made
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from motion_prediction import components, errors, motion_architecture
 from moving_clips import PHOTO
 
+from codec.analysis.motion_choice import residue_cost, vector_bits
 from codec.analysis.motion_latents import fit_latents
-from codec.analysis.motion_search import search_motion
-from codec.arch import grid_shape, prediction_levels
+from codec.analysis.motion_search import Motion, search_motion
+from codec.arch import Architecture, grid_shape, prediction_levels
 from codec.arch.numerics import LATENT_MAX
 from codec.fixedpoint.motion import double_field
 from codec.media.convert import area_means
 from codec.media.sources import open_source
 
 ARCH = motion_architecture("3-5")
+RD_LAMBDA = 1e-3
+
+
+def _found(luma: np.ndarray, arch: Architecture = ARCH, *, threads: int = 1) -> Motion:
+    (found,) = search_motion(luma, [arch], rd_lambda=RD_LAMBDA, threads=threads)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +58,12 @@ def _zoomed(photo: np.ndarray, num_frames: int) -> np.ndarray:
 
 
 def _inters(num_frames: int):
-    return [inter for level in prediction_levels(num_frames)[1:] for inter in level]
+    return [inter for level in prediction_levels(num_frames, 32)[1:] for inter in level]
 
 
 def test_a_pan_is_found_to_a_fraction_of_a_sample(photo: np.ndarray) -> None:
     luma = _panned(photo, 5, (1, 5))
-    latents = search_motion(luma, ARCH)
+    latents = _found(luma).latents
     for inter in _inters(5):
         columns, rows, more_columns, more_rows = components(latents, ARCH, inter.frame, (72, 96))
         distance = inter.past - inter.frame
@@ -69,7 +78,7 @@ def test_a_pan_is_found_to_a_fraction_of_a_sample(photo: np.ndarray) -> None:
 
 def test_a_zoom_is_found(photo: np.ndarray) -> None:
     luma = _zoomed(photo, 5)
-    latents = search_motion(luma, ARCH)
+    latents = _found(luma).latents
     for inter in _inters(5):
         still, moved = errors(luma, latents, ARCH, inter)
         # Frames are sampled without a filter: what aliases is most of what is left of short ways.
@@ -82,21 +91,21 @@ def test_a_zoom_is_found(photo: np.ndarray) -> None:
 def test_a_still_scene_has_no_motion(photo: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, (4, 72, 96)).astype(np.float32)
     luma = _panned(photo, 4, (0, 0)) + noise
-    assert not any(values.any() for values in search_motion(luma, ARCH))
+    assert not any(values.any() for values in _found(luma).latents)
 
 
 def test_flat_areas_go_along(photo: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(0, 0.004, (2, 72, 96)).astype(np.float32)
     luma = _panned(photo, 2, (0, 8))
     luma[:, :, 40:] = 0.5
-    columns, rows, *_ = components(search_motion(luma + noise, ARCH), ARCH, 1, (72, 96))
+    columns, rows, *_ = components(_found(luma + noise).latents, ARCH, 1, (72, 96))
     for component in (columns, rows):
         assert np.abs(np.diff(component[:, 7:], axis=0)).max() <= 8
 
 
 def test_threads_change_nothing(photo: np.ndarray) -> None:
     luma = _panned(photo, 4, (1, 2))
-    one, three = (search_motion(luma, ARCH, threads=threads) for threads in (1, 3))
+    one, three = (_found(luma, threads=threads).latents for threads in (1, 3))
     assert all((a == b).all() for a, b in zip(one, three, strict=True))
 
 
@@ -105,7 +114,7 @@ def test_threads_change_nothing(photo: np.ndarray) -> None:
 def test_latents_have_the_shape_of_their_grids(motion: str, size: tuple[int, int]) -> None:
     arch = motion_architecture(motion)
     luma = np.random.default_rng(1).random((3, *size), np.float32)
-    latents = search_motion(luma, arch)
+    latents = _found(luma, arch).latents
     for grid, values in zip((g for g in arch.grids if g.motion), latents, strict=True):
         assert values.shape == (3, *grid_shape(grid, *size))
         assert values.dtype == np.int16
@@ -114,7 +123,53 @@ def test_latents_have_the_shape_of_their_grids(motion: str, size: tuple[int, int
 
 def test_one_frame_has_no_motion() -> None:
     luma = np.random.default_rng(2).random((1, 20, 20), np.float32)
-    assert not any(values.any() for values in search_motion(luma, ARCH))
+    assert not any(values.any() for values in _found(luma).latents)
+
+
+def _choices(motion: str) -> list[Architecture]:
+    return [
+        replace(motion_architecture(motion), vector_frac=frac, anchor_span=span)
+        for frac in (2, 1)
+        for span in (32, 2)
+    ]
+
+
+def test_several_at_a_time_are_as_one_by_one(photo: np.ndarray) -> None:
+    luma = _panned(photo, 6, (1, 5))
+    archs = [*_choices("3"), *_choices("4")]
+    together = search_motion(luma, archs, rd_lambda=RD_LAMBDA)
+    for arch, found in zip(archs, together, strict=True):
+        alone = _found(luma, arch)
+        assert found.j == alone.j
+        assert all((a == b).all() for a, b in zip(found.latents, alone.latents, strict=True))
+
+
+def test_low_rates_choose_larger_blocks_and_coarser_vectors(photo: np.ndarray) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.02, (5, 72, 96)).astype(np.float32)
+    luma = _panned(photo, 5, (1, 5)) + noise
+    archs = [motion_architecture("3"), replace(motion_architecture("4"), vector_frac=1)]
+    low, high = ([m.j for m in search_motion(luma, archs, rd_lambda=x)] for x in (0.05, 1e-6))
+    assert low[1] < low[0]
+    assert high[0] < high[1]
+
+
+def test_vectors_without_surprise_cost_little() -> None:
+    rng = np.random.default_rng(4)
+    flat = np.full((3, 20, 30), 7, np.int16)
+    rough = rng.integers(-9, 10, flat.shape).astype(np.int16)
+    assert vector_bits(flat) < 0.4 * flat.size < vector_bits(rough)
+    # A field that is the same in blocks of 2x2 has a fourth of the surprises.
+    large = rng.integers(-9, 10, (3, 10, 15)).astype(np.int16).repeat(2, 1).repeat(2, 2)
+    assert vector_bits(large) < 0.8 * vector_bits(rough)
+
+
+def test_residues_cost_their_error_if_it_is_small() -> None:
+    errors = np.full((3, 4), 1e-4, np.float32)
+    one, two = (residue_cost(errors, num_references=n, rd_lambda=1e-3) for n in (1, 2))
+    assert two < one
+    costs = [residue_cost(errors * k, num_references=2, rd_lambda=1e-3) for k in (1, 10, 100, 1000)]
+    assert costs == sorted(costs)
+    assert costs[3] - costs[2] < 100 * (costs[2] - costs[1])
 
 
 def test_means_are_of_what_is_there() -> None:

@@ -230,14 +230,14 @@ def test_levels_without_grids_are_passed_through():
 )
 def test_number_of_codes(every, num_frames, codes):
     layer = replace(parse_layer("1-1x1-adaptive-none,code=2"), every=every)
-    assert num_codes(layer, num_frames) == codes
-    assert set(code_owners(layer, prediction_levels(num_frames))) == set(range(codes))
+    assert num_codes(layer, num_frames, 32) == codes
+    assert set(code_owners(layer, prediction_levels(num_frames, 32))) == set(range(codes))
 
 
 def test_frames_of_a_prediction_level_share_a_code():
     by_level = parse_layer("1-1x1-adaptive-none,code=2,every=level")
     by_two = parse_layer("1-1x1-adaptive-none,code=2,every=2")
-    levels = prediction_levels(9)
+    levels = prediction_levels(9, 32)
     assert code_owners(by_level, levels) == (0, 4, 3, 4, 2, 4, 3, 4, 1)
     assert code_owners(by_two, levels) == (0, 0, 1, 1, 2, 2, 3, 3, 4)
     # Frames 0, 4 and 8 keep the codes that they have in the whole segment.

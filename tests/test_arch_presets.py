@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from codec.arch.notation import BY_LEVEL
 from codec.arch.presets import (
     SPEEDS,
     Plan,
-    build_architecture,
+    build_architectures,
     load_preset,
     parse_preset,
     preset_names,
@@ -64,16 +65,17 @@ def test_shipped_presets_load_by_name_fastest_first():
 def test_shipped_presets_fit_every_size(name, num_frames, height, width, num_channels):
     preset = load_preset(name)
     for plan in (preset.image, preset.clip):
-        arch = build_architecture(
+        archs = build_architectures(
             plan, num_channels=num_channels, num_frames=num_frames, height=height, width=width
         )
-        assert arch.num_channels == num_channels
-        # No latent grid is coarser than one that has a single latent.
-        assert 2 ** (arch.max_level - 1) < max(height, width, 2)
-        assert mac_per_pixel(arch, num_frames) < 16_000
-        assert all(layer.level <= arch.max_level for layer in arch.temporal)
-        for spec in segment_specs(arch, num_frames):
-            assert spec.size
+        for arch in archs:
+            assert arch.num_channels == num_channels
+            # No latent grid is coarser than one that has a single latent.
+            assert 2 ** (arch.max_level - 1) < max(height, width, 2)
+            assert mac_per_pixel(arch, num_frames) < 16_000
+            assert all(layer.level <= arch.max_level for layer in arch.temporal)
+            for spec in segment_specs(arch, num_frames):
+                assert spec.size
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -143,13 +145,29 @@ def test_names_and_files_that_are_none(tmp_path):
 def build(size: tuple[int, int, int], **values):
     plan = Plan(**{"steps": 1, "static": "0-6", "synthesis": ["X-1-linear-none"], **values})
     num_frames, height, width = size
-    return build_architecture(
+    return build_architectures(
         plan, num_channels=3, num_frames=num_frames, height=height, width=width
-    )
+    )[0]
 
 
 def levels(arch, *, hyper: bool = False, time_stride: int = 0) -> list[int]:
     return [g.level for g in arch.grids if (g.hyper, g.time_stride) == (hyper, time_stride)]
+
+
+def test_the_encoder_chooses_among_all_descriptions_of_motion():
+    motion = {"motion": ["3", "4"], "vector_frac": [2, 1], "anchor_span": [32, 8]}
+    values = {"static": "", "dynamic": "0-4", "synthesis": ["5-1-linear-none"], **motion}
+    plan, size = Plan(steps=1, **values), {"num_channels": 3, "height": 64, "width": 64}
+    long, short, one = (build_architectures(plan, num_frames=n, **size) for n in (17, 9, 1))
+    told = [(arch.block_level, arch.vector_frac, arch.anchor_span) for arch in long]
+    assert told == [(b, f, s) for b in (3, 4) for f in (2, 1) for s in (32, 8)]
+    # Nine frames have the same order with both spans.
+    assert [arch.anchor_span for arch in short] == [32] * 4
+    assert len(one) == 4
+    without = build_architectures(
+        replace(plan, motion=[], synthesis=["X-1-linear-none"]), num_frames=17, **size
+    )
+    assert len(without) == 1
 
 
 def test_large_pictures_get_more_levels_of_what_they_have():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from codec.arch import Grid, parse_layers
-from codec.arch.motion import INTERPOLATION_Q7, MAX_PREDICTION_SPAN
+from codec.arch.motion import INTERPOLATION_Q7, MAX_ANCHOR_SPAN, VECTOR_FRAC
 from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
 from codec.bitstream import chunks
 from codec.bitstream.rangecoder_reference import ReferenceDecoder
@@ -79,7 +79,8 @@ def test_constants_of_the_page():
     assert [row[0] for row in rows] == list(range(16))
     assert f"sat(a, {MAX_VECTOR})" in TEXT
     assert f"n_empty), {MIN_FREQ}, {MAX_FREQ})" in TEXT
-    assert f"ceil((T - 1) / {MAX_PREDICTION_SPAN})" in TEXT
+    assert f"vector_frac, 0 .. {VECTOR_FRAC}" in TEXT
+    assert f"log2 of anchor_span, 0 .. {MAX_ANCHOR_SPAN.bit_length() - 1}" in TEXT
     types = dict(re.findall(r"\| 0x([0-9A-F]{2}) \| (\w+) \|", TEXT))
     assert {int(kind, 16): name for kind, name in types.items()} == chunks.CHUNK_NAMES
     assert f"`{chunks.MAGIC.hex(' ').upper()}`" in TEXT

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from motion_prediction import motion_architecture
 
 from codec.arch import Architecture, Grid, param_specs, parse_layers, segment_specs
 from codec.arch.network import ParamSpec, exponent_groups
@@ -72,6 +73,16 @@ def assert_same(one, other):
 @given(examples.architectures())
 def test_any_architecture(arch):
     assert parse(arch_bytes(arch)) == arch
+
+
+@pytest.mark.parametrize("anchor_span", [1, 8, 64])
+@pytest.mark.parametrize("vector_frac", [0, 3, 4])
+def test_precision_and_order_of_motion_are_one_byte(vector_frac, anchor_span):
+    plain = motion_architecture("3")
+    arch = replace(plain, vector_frac=vector_frac, anchor_span=anchor_span)
+    assert parse(arch_bytes(arch)) == arch
+    assert len(arch_bytes(arch)) == len(arch_bytes(plain))
+    assert sum(a != b for a, b in zip(arch_bytes(arch), arch_bytes(plain), strict=True)) == 1
 
 
 def test_architectures_are_small():

@@ -10,7 +10,7 @@ import pytest
 from decoder_streams import CLIP_INFO, Pictures, Pipe, assert_same, make_segment
 from fixedpoint_networks import MOVING, architecture, random_latents, random_network, zero_network
 
-from codec.arch import NARROW, references_of
+from codec.arch import NARROW, prediction_levels, references_of
 from codec.bitstream.architecture import read_architecture, write_architecture
 from codec.bitstream.elements import Partition, Segment
 from codec.bitstream.fields import Cursor, FieldWriter
@@ -76,7 +76,9 @@ def test_only_references_are_made(monkeypatch: pytest.MonkeyPatch, threads: int)
     monkeypatch.setattr(render, "make_picture", noted)
     frames = range(5, 7)
     list(render.render(program, latents, {}, **size, frames=frames, threads=threads))
-    needed = {inter.frame for level in references_of(frames, 17) for inter in level}
+    needed = {
+        inter.frame for level in references_of(frames, prediction_levels(17, 32)) for inter in level
+    }
     assert sorted(made) == sorted(needed)
     assert needed == {0, 4, 5, 6, 8, 16}
 

@@ -79,7 +79,7 @@ synthesis = ["X-3-linear-none"]
 steps = 9
 static = ""
 dynamic = "0-2"
-motion = "3"
+motion = ["3"]
 ifce_levels = ""
 temporal = [
   "X-1x1-adaptive-none@1/4,res=1,gate=1,code=2,every=level",

@@ -34,7 +34,7 @@ synthesis = ["6-1-linear-relu", "X-1-linear-none"]
 steps = 60
 static = ""
 dynamic = "0-3"
-motion = "3"
+motion = ["3"]
 contexts = 8
 ifce_features = 2
 ifce_levels = "0-1"
@@ -43,7 +43,7 @@ synthesis = ["8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"]
 [training]
 candidates = 1
 """
-STILL_PRESET = PRESET.replace('motion = "3"\n', "").replace("X+2", "X")
+STILL_PRESET = PRESET.replace('motion = ["3"]\n', "").replace("X+2", "X")
 
 
 class Stop(KeyboardInterrupt):

@@ -46,11 +46,15 @@ UNEVEN = replace(
             Grid(2, 1, True, 4),
         )
     ),
+    vector_frac=4,
 )
 
 
 LEVELS = replace(
-    MOVING, temporal=(parse_layer("3-3x1-adaptive-relu@1/4,gate=1,code=2,every=level"),)
+    MOVING,
+    temporal=(parse_layer("3-3x1-adaptive-relu@1/4,gate=1,code=2,every=level"),),
+    vector_frac=0,
+    anchor_span=2,
 )
 
 
@@ -72,7 +76,9 @@ def test_doubling_a_field(rows: int, columns: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 41), (64, 33), (100, 65)], ids=str)
-@pytest.mark.parametrize("arch", [MOVING, UNEVEN, PLAIN], ids=["moving", "uneven", "plain"])
+@pytest.mark.parametrize(
+    "arch", [MOVING, UNEVEN, PLAIN, LEVELS], ids=["moving", "uneven", "plain", "whole samples"]
+)
 def test_vectors(arch: Architecture, size: tuple[int, int]) -> None:
     size = {"num_frames": 2, "height": size[0], "width": size[1]}
     latents = random_latents(arch, **size, seed=5, limit=255)

@@ -1,4 +1,4 @@
-"""Golden streams: what every decoder of version 2 shows for them, to the last bit."""
+"""Golden streams: what every decoder of version 3 shows for them, to the last bit."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from codec.bitstream.limits import Limits
 from codec.bitstream.network import read_codes, write_codes
 from codec.encoder.coding import code_segment
 from codec.encoder.finish import Finisher
-from codec.encoder.tasks import found_motion
+from codec.encoder.tasks import with_motion
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels
 from codec.fixedpoint.render_reference import render_reference
 from codec.media.frames import PixelFormat
@@ -57,7 +56,7 @@ def moving_task() -> Task:
         seed=4,
         device=torch.device("cpu"),
     )
-    return replace(task, motion=found_motion(task, threads=1))
+    return with_motion(task, [task.arch], threads=1)
 
 
 def trainer_of(task: Task, backend=FUSED) -> Trainer:
@@ -66,7 +65,7 @@ def trainer_of(task: Task, backend=FUSED) -> Trainer:
 
 @pytest.mark.parametrize("backend", [FUSED, PLAIN], ids=["fused", "plain"])
 def test_every_stage_goes_on_where_the_one_before_ended(backend):
-    task, levels, phase = moving_task(), prediction_levels(NUM_FRAMES), None
+    task, levels, phase = moving_task(), prediction_levels(NUM_FRAMES, 32), None
     stages = [stage.task for stage in plan_stages(task, 6)]
     assert [stage.prediction for stage in stages] == [levels[:k] for k in range(1, len(levels))]
     for stage in [*stages, task]:
@@ -80,7 +79,7 @@ def test_every_stage_goes_on_where_the_one_before_ended(backend):
 
 
 def test_codes_of_frames_that_are_still_to_come_wait_for_them():
-    levels = prediction_levels(NUM_FRAMES)
+    levels = prediction_levels(NUM_FRAMES, 32)
     for stage in [stage.task for stage in plan_stages(moving_task(), 6)]:
         phase = trainer_of(stage).go_on(None, 1, (0.0, 1.0))
         model = phase.state.model

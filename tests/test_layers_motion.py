@@ -50,7 +50,8 @@ def vectors_for(frames: int, height: int, width: int, level: int, scale: float) 
     return (scale * torch.randn(shape, dtype=torch.double)).round()
 
 
-def test_vectors_are_the_sums_of_grids_at_the_blocks() -> None:
+@pytest.mark.parametrize("vector_frac", [0, 2, 4])
+def test_vectors_are_the_sums_of_grids_at_the_blocks(vector_frac: int) -> None:
     torch.manual_seed(1)
     height, width, frames = 37, 90, 2
     levels = [(5, 3), (), (4,), (6, 5, 2)]
@@ -62,7 +63,12 @@ def test_vectors_are_the_sums_of_grids_at_the_blocks() -> None:
         [(level, torch.randn(frames, *size(level)).double()) for level in own] for own in levels
     ]
     made = motion.motion_vectors(
-        components, num_frames=frames, height=height, width=width, block_level=2
+        components,
+        num_frames=frames,
+        height=height,
+        width=width,
+        block_level=2,
+        vector_frac=vector_frac,
     )
     assert made.shape == (frames, 4, *size(2))
     for number, own in enumerate(components):
@@ -72,14 +78,16 @@ def test_vectors_are_the_sums_of_grids_at_the_blocks() -> None:
                 field = latents[t].numpy()
                 for finer in range(level - 1, 1, -1):
                     field = doubled(field, *size(finer))
-                total += 4 * field
+                total += 2.0 ** (4 - vector_frac) * field
             np.testing.assert_allclose(made[t, number], total, atol=1e-12)
 
 
 def test_gradients_reach_all_grids() -> None:
     grids = [torch.zeros(1, *size, requires_grad=True) for size in ((1, 2), (2, 3), (4, 6))]
     components = [[], list(zip((4, 3, 2), grids, strict=True)), [], []]
-    made = motion.motion_vectors(components, num_frames=1, height=16, width=24, block_level=2)
+    made = motion.motion_vectors(
+        components, num_frames=1, height=16, width=24, block_level=2, vector_frac=2
+    )
     made.sum().backward()
     # Weights of an interpolation add up to 1: each grid moves all 24 blocks by 4 units a latent.
     for grid in grids:

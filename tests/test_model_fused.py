@@ -10,7 +10,7 @@ from kernel_twins import relative_error
 from model_twins import assert_models_agree
 
 from codec.arch import NARROW
-from codec.arch.presets import Plan, build_architecture, load_preset
+from codec.arch.presets import Plan, build_architectures, load_preset
 from codec.model.fused import FusedSegmentModel
 from codec.model.segment import SegmentModel
 from codec.training.backend import FUSED, PLAIN, backend_for
@@ -44,12 +44,12 @@ PLANS = {
 def test_channels_bits_and_gradients(name: str, height: int, width: int) -> None:
     plan, num_frames = PLANS[name]
     size = {"num_frames": num_frames, "height": height, "width": width}
-    assert_models_agree(build_architecture(plan, num_channels=3, **size), **size)
+    assert_models_agree(build_architectures(plan, num_channels=3, **size)[0], **size)
 
 
 def test_a_plan_without_half_size_features_has_them() -> None:
     plan: Plan = PLANS["grids of full size only"][0]
-    arch = build_architecture(plan, num_channels=3, num_frames=2, height=40, width=53)
+    arch = build_architectures(plan, num_channels=3, num_frames=2, height=40, width=53)[0]
     assert arch.max_level == 0
 
 
@@ -60,7 +60,7 @@ def test_kernels_are_for_the_cpu() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_the_plain_model_on_cuda_agrees_with_kernels_on_the_cpu() -> None:
-    arch = build_architecture(IMAGE, num_channels=3, num_frames=1, height=40, width=53)
+    arch = build_architectures(IMAGE, num_channels=3, num_frames=1, height=40, width=53)[0]
     size = {"num_frames": 1, "height": 40, "width": 53}
     fused = FusedSegmentModel(arch, numerics=NARROW, **size)
     plain = SegmentModel(arch, numerics=NARROW, **size)

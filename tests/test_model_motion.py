@@ -48,7 +48,7 @@ def test_fused_and_plain_models_agree_for_other_networks(arch: Architecture) -> 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_fused_and_plain_models_agree_on_the_first_levels(count: int) -> None:
-    prediction = prediction_levels(8)[:count]
+    prediction = prediction_levels(8, 32)[:count]
     num_frames = len(frames_of(prediction))
     assert_models_agree(PLAIN, num_frames=num_frames, height=21, width=34, prediction=prediction)
 
@@ -58,7 +58,7 @@ def test_the_first_levels_are_as_in_the_whole_segment(count: int) -> None:
     size = {"height": 21, "width": 34}
     torch.manual_seed(3)
     whole = SegmentModel(PLAIN, numerics=NARROW, num_frames=6, **size)
-    prediction = prediction_levels(6)[:count]
+    prediction = prediction_levels(6, 32)[:count]
     numbers = frames_of(prediction)
     part = SegmentModel(
         PLAIN, numerics=NARROW, num_frames=len(numbers), prediction=prediction, **size

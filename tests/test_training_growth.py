@@ -76,7 +76,7 @@ def test_phases_of_a_growing_segment_add_up(shares: tuple[float, float]) -> None
 def test_stages_have_the_frames_of_the_first_levels_and_equal_shares() -> None:
     task = moving_task(ARCHITECTURES["noise"], num_frames=9)
     stages = plan_stages(task, 100)
-    levels = prediction_levels(9)
+    levels = prediction_levels(9, 32)
     numbers = [frames_of(stage.task.prediction) for stage in stages]
     assert numbers == [[0], [0, 8], [0, 4, 8], [0, 2, 4, 6, 8]]
     assert len(levels) == len(stages) + 1

@@ -262,16 +262,16 @@ def settle(picture, pair, fields, block, side, weights):
 
 
 @njit_float
-def total_error(picture, pair, fields, block, side):
-    """Sum over all windows of what is left by the better of a mean and a single prediction.
+def window_errors(picture, pair, fields, block, side):
+    """What the better of a mean and a single prediction leaves in every window: float32.
 
     Args as those of `settle`.
     """
     windows = (np.empty((side, side), np.float32), np.empty((side, side), np.float32))
-    total = 0.0
-    for row in range(fields[0].shape[0]):
-        for column in range(fields[0].shape[1]):
+    errors = np.empty(fields[0].shape[:2], np.float32)
+    for row in range(errors.shape[0]):
+        for column in range(errors.shape[1]):
             y, x = _window_start(row, column, block, side, *picture.shape)
             vectors = _both(fields, row, column)
-            total += _prediction_error(picture, y, x, pair, vectors, windows)
-    return total
+            errors[row, column] = _prediction_error(picture, y, x, pair, vectors, windows)
+    return errors

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
+from codec.analysis.motion_choice import residue_cost, vector_bits
 from codec.analysis.motion_kernels import (
     FILTER_MARGIN,
     refine,
     search_everywhere,
     settle,
-    total_error,
+    window_errors,
 )
 from codec.analysis.motion_latents import fit_latents
-from codec.arch import Architecture, motion_grids, prediction_levels
+from codec.arch import Architecture, motion_grids
 from codec.arch.grids import Grid, grid_shape
-from codec.arch.motion import INTERPOLATION_FRAC, INTERPOLATION_Q7, INTERPOLATION_TAPS, Inter
+from codec.arch.motion import (
+    INTERPOLATION_FRAC,
+    INTERPOLATION_Q7,
+    INTERPOLATION_TAPS,
+    Inter,
+    Prediction,
+)
 from codec.fixedpoint.motion import FIELD_FRAC
 from codec.jit import run_parallel
 from codec.media.convert import area_means
@@ -25,6 +34,7 @@ from codec.media.convert import area_means
 LARGE_HEIGHT = 200
 LARGE, SMALL = (3, 16), (2, 8)  # log2 of a block's side, side of its window
 COARSEST_HEIGHT = 16
+SEARCH_FRAC = 2  # the search is in quarter samples
 REACH = 8  # samples of the coarsest picture
 WHOLE_STEPS = np.array([8, 4])  # two samples and one
 FINE_STEPS = np.array([2, 1])
@@ -36,30 +46,65 @@ ADDED = 0.25
 STILL = 0.95
 
 
-def search_motion(luma: np.ndarray, arch: Architecture, *, threads: int = 1) -> list[np.ndarray]:
-    """Motion latents to start training from, by block matching between the frames of a segment.
+class Motion(NamedTuple):
+    """Motion latents to start training from, and what they and the residue would cost.
+
+    `latents` has int16 (T, rows, columns) within +-255 for each motion grid, in coding order; zero
+    in frames where motion hardly helps. `j` is an estimate of J of the segment without its first
+    frame, in units of a frame.
+    """
+
+    latents: list[np.ndarray]
+    j: float
+
+
+class _Inter(NamedTuple):
+    """The latents of one frame, for each motion grid, and J of its residue."""
+
+    latents: list[np.ndarray]
+    j: float
+
+
+def search_motion(
+    luma: np.ndarray, archs: Sequence[Architecture], *, rd_lambda: float, threads: int = 1
+) -> list[Motion]:
+    """Motion for each of several architectures, by block matching between frames of a segment.
 
     Args:
         luma: (T, H, W) float32 on [0, 1].
-        arch: whose motion grids are filled.
+        archs: whose motion grids are filled.
+        rd_lambda: what a bit costs in the estimates.
         threads: do not change the result.
-    Returns:
-        int16 (T, rows, columns) within +-255 for each motion grid, in the order of `arch.grids`;
-        zero in frames where motion hardly helps.
     """
-    num_frames, *size = luma.shape
-    own = [i for i, grid in enumerate(arch.grids) if grid.motion]
-    grids = [arch.grids[i] for i in own]
-    latents = [np.zeros((num_frames, *grid_shape(grid, *size)), np.int16) for grid in grids]
-    if not grids:
-        return latents
     pyramids = [_pyramid(picture) for picture in luma]
-    inters = [inter for level in prediction_levels(num_frames)[1:] for inter in level]
-    found = run_parallel(partial(_search_frame, pyramids, arch), inters, threads=threads)
-    for inter, slices in zip(inters, found, strict=True):
-        for grid, values in zip(latents, slices, strict=True):
-            grid[inter.frame] = values
-    return latents
+    groups: dict[Prediction, list[int]] = {}
+    for number, arch in enumerate(archs):
+        groups.setdefault(arch.prediction(len(luma)), []).append(number)
+    found: dict[int, Motion] = {}
+    for prediction, numbers in groups.items():
+        own = [archs[number] for number in numbers]
+        search = partial(_search_frame, pyramids, own, rd_lambda)
+        inters = [inter for level in prediction[1:] for inter in level]
+        frames = run_parallel(search, inters, threads=threads)
+        for k, number in enumerate(numbers):
+            parts = {inter.frame: made[k] for inter, made in zip(inters, frames, strict=True)}
+            found[number] = _joined(own[k], parts, luma.shape, rd_lambda)
+    return [found[number] for number in range(len(archs))]
+
+
+def _joined(
+    arch: Architecture, parts: dict[int, _Inter], shape: tuple[int, ...], rd_lambda: float
+) -> Motion:
+    """The motion of a segment from that of its frames."""
+    num_frames, *size = shape
+    grids = [grid for grid in arch.grids if grid.motion]
+    latents = [np.zeros((num_frames, *grid_shape(grid, *size)), np.int16) for grid in grids]
+    for frame, part in parts.items():
+        for grid, values in zip(latents, part.latents, strict=True):
+            grid[frame] = values
+    bits = sum(vector_bits(grid[1:]) for grid in latents)
+    residues = sum(part.j for part in parts.values())
+    return Motion(latents, residues + rd_lambda * bits / (size[0] * size[1]))
 
 
 def _halved(picture: np.ndarray) -> np.ndarray:
@@ -153,9 +198,9 @@ def _match(
 
 
 def _search_frame(
-    pyramids: list[list[np.ndarray]], arch: Architecture, inter: Inter
-) -> list[np.ndarray]:
-    """The latents of one frame, (rows, columns) int16 for each motion grid."""
+    pyramids: list[list[np.ndarray]], archs: list[Architecture], rd_lambda: float, inter: Inter
+) -> list[_Inter]:
+    """The motion of one frame for each architecture."""
     pictures = pyramids[inter.frame]
     size = pictures[0].shape
     level, side = LARGE if size[0] >= LARGE_HEIGHT else SMALL
@@ -172,12 +217,20 @@ def _search_frame(
         fields[1] += (inter.ratio_q8 * fields[0] + 128) >> 8
         weights = np.array([weight, ADDED * weight], np.float32)
         settle(picture, pair, tuple(fields), block, side, weights)
-    latents, made = _latents(fields, arch, size, level)
-    none = tuple(np.zeros_like(field) for field in made)
-    error, error_of_none = (total_error(picture, pair, f, block, side) for f in (made, none))
-    if error > STILL * error_of_none:
-        return [np.zeros_like(values) for values in latents]
-    return latents
+
+    def errors(made: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return window_errors(picture, pair, made, block, side) / (side * side)
+
+    still = errors(tuple(np.zeros_like(field) for field in (fields[0], fields[-1])))
+    found = []
+    for arch in archs:
+        latents, made = _latents(fields, arch, size, level)
+        left = errors(made)
+        if left.sum() > STILL * still.sum():
+            latents, left = [np.zeros_like(values) for values in latents], still
+        cost = residue_cost(left, num_references=len(fields), rd_lambda=rd_lambda)
+        found.append(_Inter(latents, cost))
+    return found
 
 
 def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -198,15 +251,18 @@ def _latents(
     A frame with one field has one reference, which both of the returned ones lead to.
     """
     found, made = {}, []
+    unit = 2.0 ** (SEARCH_FRAC - arch.vector_frac)
     for component, indices in motion_grids(arch.grids).items():
         if component >= 2 * len(fields):
             found |= {i: np.zeros(grid_shape(arch.grids[i], *size), np.int16) for i in indices}
             continue
         there = (arch.block_level, level)
         wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size)
+        wanted /= unit
         levels = tuple(arch.grids[i].level for i in indices)
         values, field = fit_latents(wanted, levels, arch.block_level, size)
         found |= dict(zip(indices, values, strict=True))
-        made.append(np.rint(_resampled(field, there, size) / (1 << FIELD_FRAC)).astype(np.int32))
+        field = _resampled(field, there, size) * (unit / (1 << FIELD_FRAC))
+        made.append(np.rint(field).astype(np.int32))
     pairs = [np.stack(made[k : k + 2], axis=2) for k in range(0, len(made), 2)]
     return [found[i] for i in sorted(found)], (pairs[0], pairs[-1])

@@ -6,13 +6,13 @@ from codec.arch.motion import Prediction, frames_of, prediction_levels
 from codec.arch.notation import BY_LEVEL, Layer
 
 
-def num_codes(layer: Layer, num_frames: int) -> int:
+def num_codes(layer: Layer, num_frames: int, anchor_span: int) -> int:
     """Modulation codes of a layer in a segment, the first always zero.
 
     One for every `every` frames, or for each prediction level.
     """
     if layer.every == BY_LEVEL:
-        return len(prediction_levels(num_frames))
+        return len(prediction_levels(num_frames, anchor_span))
     return -(-num_frames // layer.every) if layer.every else 1
 
 

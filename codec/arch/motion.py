@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from codec.arch.grids import MOTION_COMPONENTS, Grid
+from codec.errors import UsageError
 
 MIN_BLOCK_LEVEL, MAX_BLOCK_LEVEL = 2, 6
-MAX_PREDICTION_SPAN = 32  # frames from one anchor to the next
+MAX_ANCHOR_SPAN = 64
 VECTOR_FRAC = 4  # vectors in 1/16 luma sample
-LATENT_VECTOR_FRAC = 2  # a motion latent of 1 is a quarter of a luma sample
 MAX_VECTOR = 1 << 14  # vectors are held to this, in 1/16 sample
 RATIO_FRAC = 8
 
@@ -63,15 +63,29 @@ class Inter(NamedTuple):
 Prediction = tuple[tuple[Inter, ...], ...]  # levels, each predicted from earlier ones
 
 
-def prediction_levels(num_frames: int) -> Prediction:
+def check_motion_fields(vector_frac: int, anchor_span: int) -> None:
+    """Refuse what an architecture cannot say of motion.
+
+    Raises:
+        UsageError: a value that is out of range.
+    """
+    if not 0 <= vector_frac <= VECTOR_FRAC:
+        raise UsageError(f"vector_frac is {vector_frac}: it must be from 0 to {VECTOR_FRAC}")
+    if anchor_span not in [1 << k for k in range(MAX_ANCHOR_SPAN.bit_length())]:
+        raise UsageError(
+            f"anchor_span is {anchor_span}: it must be a power of two up to {MAX_ANCHOR_SPAN}"
+        )
+
+
+def prediction_levels(num_frames: int, anchor_span: int) -> Prediction:
     """The frames of a segment in levels: a frame is predicted from frames of earlier levels.
 
-    Anchors, the frames floor(k (T - 1) / n) with n = ceil((T - 1) / 32), come one by one, each
-    predicted from the one before. The gaps between them are halved again and again: the middle
+    Anchors, the frames floor(k (T - 1) / n) with n = ceil((T - 1) / anchor_span), come one by one,
+    each predicted from the one before. The gaps between them are halved again and again: the middle
     floor((a + b) / 2) is predicted from the ends, and all middles of one round are a level.
     """
     last = num_frames - 1
-    count = -(-last // MAX_PREDICTION_SPAN)
+    count = -(-last // anchor_span)
     anchors = [k * last // count for k in range(count + 1)] if count else [0]
     levels = [(Inter(0, -1, -1),)]
     gaps = list(pairwise(anchors))
@@ -87,10 +101,10 @@ def frames_of(prediction: Prediction) -> list[int]:
     return sorted(inter.frame for level in prediction for inter in level)
 
 
-def references_of(frames: range, num_frames: int) -> Prediction:
+def references_of(frames: range, prediction: Prediction) -> Prediction:
     """The levels of a segment without what none of `frames` needs."""
     wanted, kept = set(frames), []
-    for level in reversed(prediction_levels(num_frames)):
+    for level in reversed(prediction):
         own = tuple(inter for inter in level if inter.frame in wanted)
         wanted |= {frame for inter in own for frame in (inter.past, inter.future)}
         kept.append(own)

@@ -13,6 +13,9 @@ from codec.arch.motion import (
     MIN_BLOCK_LEVEL,
     MOTION_CONTEXTS,
     MOTION_LAYERS,
+    Prediction,
+    check_motion_fields,
+    prediction_levels,
 )
 from codec.arch.notation import Layer
 from codec.arch.numerics import MIN_FEATURE_EXPONENT
@@ -75,6 +78,8 @@ class Architecture:
         up_taps: taps of the x2 interpolation kernels, 4 or 8.
         pre_taps: taps of the filters before concatenation: 1 (none), 3, 5 or 7.
         common_randomness: whether noise planes are the second half of the synthesis inputs.
+        vector_frac: a motion latent of 1 is 2^-vector_frac luma samples, 0 to 4.
+        anchor_span: frames from one anchor to the next at most, a power of two up to 64.
 
     Raises:
         UsageError: a combination that no decoder can build.
@@ -90,6 +95,8 @@ class Architecture:
     up_taps: int = 8
     pre_taps: int = 7
     common_randomness: bool = False
+    vector_frac: int = 2
+    anchor_span: int = 32
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.grids) <= MAX_GRIDS or self.grids != coding_order(self.grids):
@@ -108,6 +115,7 @@ class Architecture:
                 raise UsageError(f"{name} is {value}: it must be from {low} to {high}")
         if self.up_taps not in UP_DEFAULT_Q8 or self.pre_taps not in PRE_TAPS:
             raise UsageError("up_taps is 4 or 8, pre_taps 1, 3, 5 or 7")
+        check_motion_fields(self.vector_frac, self.anchor_span)
         _check_motion(self)
         _check_temporal(self)
         _check_synthesis(self)
@@ -133,6 +141,10 @@ class Architecture:
     def block_level(self) -> int:
         """log2 of the side of the blocks that share a motion vector."""
         return min(grid.level for grid in self.grids if grid.motion)
+
+    def prediction(self, num_frames: int) -> Prediction:
+        """In which order the frames of a segment are made, and from which others."""
+        return prediction_levels(num_frames, self.anchor_span)
 
     @property
     def num_trunk(self) -> int:
@@ -261,10 +273,8 @@ def _check_motion(arch: Architecture) -> None:
     if any(grid.motion and (grid.time_stride != 1 or not grid.hyper) for grid in arch.grids):
         raise UsageError("motion grids have a slice for each frame and are hyper grids")
     if not MIN_BLOCK_LEVEL <= arch.block_level <= MAX_BLOCK_LEVEL:
-        raise UsageError(
-            f"the finest motion level is {arch.block_level}: it must be from {MIN_BLOCK_LEVEL} to "
-            f"{MAX_BLOCK_LEVEL}"
-        )
+        levels = f"from {MIN_BLOCK_LEVEL} to {MAX_BLOCK_LEVEL}"
+        raise UsageError(f"the finest motion level is {arch.block_level}: it must be {levels}")
     if arch.num_trunk == 0 or arch.synthesis[arch.num_trunk - 1].out != arch.num_straight:
         raise UsageError(
             "with motion, the synthesis begins with 1x1 layers that make two channels more than "
@@ -380,7 +390,7 @@ def segment_specs(arch: Architecture, num_frames: int) -> tuple[ParamSpec, ...]:
     return tuple(
         ParamSpec(f"temporal.{i}.codes", (codes - 1, layer.code), "temporal.code")
         for i, layer in enumerate(arch.temporal)
-        if layer.code and (codes := num_codes(layer, num_frames)) > 1
+        if layer.code and (codes := num_codes(layer, num_frames, arch.anchor_span)) > 1
     )
 
 

@@ -8,11 +8,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from codec.arch.codes import num_codes
 from codec.arch.grids import Grid, coding_order, parse_grids, parse_levels
+from codec.arch.motion import Prediction
 from codec.arch.network import Architecture
 from codec.arch.notation import Layer, parse_layer, parse_layers
 from codec.errors import UsageError
@@ -33,7 +35,8 @@ class Plan:
     frames of 352x288; smaller ones get more (`training_steps`). `static`, `dynamic` and `hyper`
     are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in layers `X` is the number of
     channels that come in (temporal) or of the picture (synthesis). `motion` has the levels of the
-    motion vectors.
+    motion vectors, `vector_frac` and `anchor_span` are those of `Architecture`; where there are
+    several, the encoder chooses.
     """
 
     steps: int
@@ -42,7 +45,9 @@ class Plan:
     slow: str = ""
     dynamic: str = ""
     hyper: str = ""
-    motion: str = ""
+    motion: list[str] = field(default_factory=list)
+    vector_frac: list[int] = field(default_factory=lambda: [2])
+    anchor_span: list[int] = field(default_factory=lambda: [32])
     contexts: int = 14
     ifce_features: int = 6
     ifce_levels: str = "0-2"
@@ -55,6 +60,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UsageError("steps is at least 1")
+        if not (self.vector_frac and self.anchor_span):
+            raise UsageError("vector_frac and anchor_span have one value at least")
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def _check_value(annotation: str, value: object, *, where: str) -> None:
         "float": is_number(value),
         "bool": isinstance(value, bool),
         "list[str]": isinstance(value, list) and all(isinstance(x, str) for x in value),
+        "list[int]": isinstance(value, list) and all(type(x) is int for x in value),
         "tuple[float, float]": isinstance(value, list)
         and len(value) == 2
         and all(map(is_number, value)),
@@ -198,15 +206,42 @@ def training_steps(steps: int, num_pixels: int, *, reference_pixels: int) -> int
     return round(steps * min(MAX_STEPS_FACTOR, max(1.0, factor)))
 
 
-def build_architecture(
+def build_architectures(
     plan: Plan, *, num_channels: int, num_frames: int, height: int, width: int
-) -> Architecture:
+) -> list[Architecture]:
     """Fit a plan to a segment: more levels for large pictures, fewer for tiny ones.
+
+    Returns:
+        One architecture for each description of motion among which the encoder chooses.
 
     Raises:
         UsageError: a plan that does not describe a network.
     """
-    grids = _fit_grids(plan, num_frames=num_frames, height=height, width=width)
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    choices = [("", 2, 32)]
+    if plan.motion:
+        choices = list(product(plan.motion, plan.vector_frac, plan.anchor_span))
+    size = {"num_frames": num_frames, "height": height, "width": width}
+    distinct: dict[tuple[Architecture, Prediction], Architecture] = {}
+    for choice in choices:
+        arch = _build(plan, *choice, num_channels=num_channels, **size)
+        # A short segment does not tell some spans apart.
+        distinct.setdefault((replace(arch, anchor_span=1), arch.prediction(num_frames)), arch)
+    return list(distinct.values())
+
+
+def _build(
+    plan: Plan,
+    motion: str,
+    vector_frac: int,
+    anchor_span: int,
+    *,
+    num_channels: int,
+    num_frames: int,
+    height: int,
+    width: int,
+) -> Architecture:
+    grids = _fit_grids(plan, motion, num_frames=num_frames, height=height, width=width)
     ifce = parse_levels(plan.ifce_levels)
     if ifce and ifce != tuple(range(ifce[0], ifce[-1] + 1)):
         raise UsageError(f"ifce_levels {plan.ifce_levels!r}: write one range such as 0-2")
@@ -216,17 +251,21 @@ def build_architecture(
         ifce_features=plan.ifce_features if ifce else 0,
         ifce_levels=(ifce[0], ifce[-1]) if ifce else (0, 0),
         arm_layers=plan.arm_layers,
-        temporal=_fit_temporal(plan.temporal, grids, num_frames=num_frames),
+        temporal=_fit_temporal(plan.temporal, grids, num_frames, anchor_span),
         synthesis=parse_layers(plan.synthesis, num_out=num_channels),
         up_taps=plan.up_taps,
         pre_taps=plan.pre_taps,
         common_randomness=plan.common_randomness,
+        vector_frac=vector_frac,
+        anchor_span=anchor_span,
     )
 
 
-def _fit_grids(plan: Plan, *, num_frames: int, height: int, width: int) -> tuple[Grid, ...]:
-    texts = {name: getattr(plan, name) for name in ("static", "slow", "dynamic", "hyper", "motion")}
-    grids = parse_grids(**texts)
+def _fit_grids(
+    plan: Plan, motion: str, *, num_frames: int, height: int, width: int
+) -> tuple[Grid, ...]:
+    texts = {name: getattr(plan, name) for name in ("static", "slow", "dynamic", "hyper")}
+    grids = parse_grids(**texts, motion=motion)
     coarsest = max(grid.level for grid in grids if not grid.motion)
     more = sum(height * width >= limit for limit in LARGE_PICTURES)
     grown = list(grids)
@@ -251,7 +290,7 @@ def _fit_grids(plan: Plan, *, num_frames: int, height: int, width: int) -> tuple
 
 
 def _fit_temporal(
-    texts: list[str], grids: tuple[Grid, ...], *, num_frames: int
+    texts: list[str], grids: tuple[Grid, ...], num_frames: int, anchor_span: int
 ) -> tuple[Layer, ...]:
     latents = [grid.level for grid in grids if not grid.hyper]
     layers: list[Layer] = []
@@ -260,7 +299,7 @@ def _fit_temporal(
         level = min(parse_layer(text, num_out=1).level, max(latents))
         channels += sum(level <= grid < below for grid in latents)
         layer = replace(parse_layer(text, num_out=channels), level=level)
-        if layer.code and num_codes(layer, num_frames) == 1:
+        if layer.code and num_codes(layer, num_frames, anchor_span) == 1:
             layer = replace(layer, code=0, every=0)
         layers.append(layer)
         channels, below = layer.out, level

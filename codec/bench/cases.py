@@ -8,7 +8,7 @@ from itertools import islice
 
 from codec.arch import Architecture, grid_shape
 from codec.arch.macs import entropy_macs, synthesis_macs, temporal_macs, upsampling_macs
-from codec.arch.presets import build_architecture, load_preset
+from codec.arch.presets import build_architectures, load_preset
 from codec.bench.pictures import make_frames
 from codec.errors import UsageError
 from codec.media.frames import ClipInfo, Frame, PixelFormat
@@ -110,13 +110,13 @@ class Case:
     def architecture(self) -> Architecture:
         """The networks that the preset gives it."""
         preset = load_preset(self.preset)
-        return build_architecture(
+        return build_architectures(
             preset.image if self.num_frames == 1 else preset.clip,
             num_channels=self.info.format.num_planes,
             num_frames=self.num_frames,
             height=self.info.height,
             width=self.info.width,
-        )
+        )[0]
 
     def subject(self) -> Subject:
         """What reports tell of it."""

@@ -47,6 +47,8 @@ def write_architecture(writer: FieldWriter, arch: Architecture) -> None:
     writer.u8(arch.ifce_features)
     writer.u8(first | last << 4)
     _write_grids(writer, arch.grids)
+    if arch.has_motion:
+        writer.u8(arch.vector_frac | arch.anchor_span.bit_length() - 1 << 4)
     writer.u8(len(arch.temporal) | len(arch.synthesis) << 4)
     for layer in (*arch.temporal, *arch.synthesis):
         _write_layer(writer, layer)
@@ -66,6 +68,7 @@ def read_architecture(cursor: Cursor, *, max_grids: int = MAX_GRIDS) -> Architec
     num_contexts, ifce_features = cursor.u8("number of contexts"), cursor.u8("IFCE features")
     ifce_levels = cursor.u8("IFCE levels")
     grids = _read_grids(cursor, max_grids)
+    motion = _read_motion(cursor) if any(grid.motion for grid in grids) else {}
     counts = cursor.u8("numbers of layers")
     temporal = tuple(_read_layer(cursor) for _ in range(counts & 15))
     synthesis = tuple(_read_layer(cursor) for _ in range(counts >> 4))
@@ -81,6 +84,7 @@ def read_architecture(cursor: Cursor, *, max_grids: int = MAX_GRIDS) -> Architec
             up_taps=_UP_TAPS[flags >> 1 & 1],
             pre_taps=PRE_TAPS[flags >> 2 & 3],
             common_randomness=bool(flags & 1),
+            **motion,
         )
     except UsageError as error:
         raise cursor.error(f"no possible architecture: {error}") from error
@@ -124,6 +128,12 @@ def _read_grids(cursor: Cursor, max_grids: int) -> tuple[Grid, ...]:
         if len(grids) > max_grids:
             raise LimitError(f"a network has more than the {max_grids} grids that are allowed")
     return coding_order(grids)
+
+
+def _read_motion(cursor: Cursor) -> dict[str, int]:
+    """What the architecture says of motion beside its grids."""
+    motion = cursor.u8("precision and order of motion")
+    return {"vector_frac": motion & 15, "anchor_span": 1 << (motion >> 4)}
 
 
 def _write_layer(writer: FieldWriter, layer: Layer) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from codec.analysis.motion_search import search_motion
-from codec.arch import numerics_for_depth
+from codec.arch import Architecture, numerics_for_depth
 from codec.arch.presets import (
     CLIP_REFERENCE_PIXELS,
     IMAGE_REFERENCE_PIXELS,
     Plan,
     Preset,
-    build_architecture,
+    build_architectures,
     training_steps,
 )
 from codec.bitstream.limits import Limits
@@ -65,26 +65,23 @@ def make_task(
 ) -> Task:
     """What is fitted to the frames of a segment, with networks as a plan of the preset says."""
     size = {"height": info.height, "width": info.width}
-    arch = build_architecture(
-        plan,
-        num_channels=info.format.num_planes,
-        num_frames=len(frames),
-        **size,
+    archs = build_architectures(
+        plan, num_channels=info.format.num_planes, num_frames=len(frames), **size
     )
     task = Task(
         frames=frames,
         format=info.format,
         **size,
-        arch=arch,
+        arch=archs[0],
         numerics=numerics_for_depth(info.format.coded_depth),
         rd_lambda=rd_lambda,
         recipe=preset.training,
         seed=seed,
         device=device,
     )
-    if arch.common_randomness:
-        task = replace(task, noise=noise_tensor(task))
-    return replace(task, motion=found_motion(task, threads=threads)) if arch.has_motion else task
+    if archs[0].has_motion:
+        task = with_motion(task, archs, threads=threads)
+    return replace(task, noise=noise_tensor(task)) if task.arch.common_randomness else task
 
 
 def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
@@ -98,12 +95,20 @@ def preset_steps(preset: Preset, info: ClipInfo, num_frames: int) -> int:
     return training_steps(preset.clip.steps, num_pixels, reference_pixels=reference)
 
 
-def found_motion(task: Task, *, threads: int) -> list[torch.Tensor]:
-    """What the motion grids start from: vectors found in the source, (T, h, w) for each grid."""
+def with_motion(task: Task, archs: Sequence[Architecture], *, threads: int) -> Task:
+    """The task with the architecture whose motion promises least, and the vectors that were found.
+
+    They are what motion grids start from, (T, h, w) each.
+    """
     colours = 3 if task.format.layout == "rgb" else 1
     luma = np.stack([np.mean(frame.planes[:colours], axis=0) for frame in task.frames])
-    found = search_motion((luma / task.format.peak).astype(np.float32), task.arch, threads=threads)
-    return [torch.from_numpy(grid).to(task.device, torch.float32) for grid in found]
+    luma = (luma / task.format.peak).astype(np.float32)
+    found = search_motion(luma, archs, rd_lambda=task.rd_lambda, threads=threads)
+    best = min(range(len(archs)), key=lambda number: found[number].j)
+    latents = [
+        torch.from_numpy(grid).to(task.device, torch.float32) for grid in found[best].latents
+    ]
+    return replace(task, arch=archs[best], motion=latents)
 
 
 def noise_tensor(task: Task) -> torch.Tensor:

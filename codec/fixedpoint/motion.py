@@ -13,7 +13,6 @@ from codec.arch.motion import (
     INTERPOLATION_FRAC,
     INTERPOLATION_Q7,
     INTERPOLATION_TAPS,
-    LATENT_VECTOR_FRAC,
     MAX_VECTOR,
     RATIO_FRAC,
     VECTOR_FRAC,
@@ -64,7 +63,7 @@ def frame_field(
             for grid, latent in motion:
                 if grid.motion == component and grid.level == level:
                     field = field + (latent.astype(np.int32) << FIELD_FRAC)
-        fields.append(rshift(field, FIELD_FRAC + LATENT_VECTOR_FRAC - VECTOR_FRAC))
+        fields.append(rshift(field, FIELD_FRAC + arch.vector_frac - VECTOR_FRAC))
     return np.stack(fields)
 
 

@@ -47,7 +47,7 @@ def motion_vectors_reference(
                 level -= 1
                 shape = grid_shape(Grid(level), height, width)
                 field = double_reference(field, shape) + own.get(level, 0)
-            fields.append(rshift(field, 6))
+            fields.append(rshift(field, 4 + arch.vector_frac))
     return np.stack(fields).reshape(num_frames, 4, *fields[0].shape)
 
 

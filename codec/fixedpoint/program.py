@@ -71,13 +71,15 @@ class TimeFilter:
 class Convolution:
     """A convolution over time and space: its rows by group, or the `Modulated` weights behind them.
 
-    `gate` (out,) multiplies the result with `gate_exponent` fraction bits.
+    `gate` (out,) multiplies the result with `gate_exponent` fraction bits. `anchor_span` says which
+    prediction levels there are.
     """
 
     layer: Layer
     rows: Stack | Modulated
     gate: np.ndarray | None
     gate_exponent: int
+    anchor_span: int
 
 
 @dataclass(frozen=True)
@@ -256,9 +258,9 @@ def _load_modulated(
 
 
 def _load_convolution(
-    params: _Parameters, index: int, layer: Layer, inputs: int, numerics: Numerics
+    arch: Architecture, params: _Parameters, index: int, numerics: Numerics
 ) -> Convolution:
-    name = f"temporal.{index}"
+    name, layer, inputs = f"temporal.{index}", arch.temporal[index], temporal_inputs(arch, index)
     if layer.kind == "adaptive":
         rows = _load_modulated(params, index, layer, inputs, numerics)
     else:
@@ -281,7 +283,7 @@ def _load_convolution(
             )
         )
     gate = _load_gate(params, index, numerics) if layer.gate else None
-    return Convolution(layer, rows, gate, params.exponent("temporal.bias"))
+    return Convolution(layer, rows, gate, params.exponent("temporal.bias"), arch.anchor_span)
 
 
 def _load_temporal(
@@ -290,7 +292,7 @@ def _load_temporal(
     return tuple(
         _load_time_filter(params, index, layer, numerics)
         if layer.kind == "ck"
-        else _load_convolution(params, index, layer, temporal_inputs(arch, index), numerics)
+        else _load_convolution(arch, params, index, numerics)
         for index, layer in enumerate(arch.temporal)
     )
 

@@ -95,7 +95,7 @@ def making_order(arch: Architecture, frames: range, num_frames: int) -> Predicti
     Those of one level do not depend on each other. Without motion there is one level.
     """
     if arch.has_motion:
-        return references_of(frames, num_frames)
+        return references_of(frames, arch.prediction(num_frames))
     return (tuple(Inter(frame, -1, -1) for frame in frames),)
 
 

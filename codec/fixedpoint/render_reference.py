@@ -13,7 +13,6 @@ from codec.arch import (
     Numerics,
     code_owners,
     grid_shape,
-    prediction_levels,
     slice_of,
     temporal_at,
 )
@@ -162,7 +161,7 @@ def temporal_reference(
         return filter_time_reference(planes, taps, e, causal=layer.causal, numerics=numerics)
     eb = network.exponents["temporal.bias"]
     frames, channels = planes.shape[:2]
-    owners = code_owners(layer, prediction_levels(frames))
+    owners = code_owners(layer, network.arch.prediction(frames))
     out = np.zeros((frames, layer.out, *planes.shape[2:]), np.int64)
     for t in range(frames):
         weight, exponent = values[f"{name}.weight"].astype(np.int64), e
@@ -365,7 +364,7 @@ def _predicted(
     size = {"num_frames": len(straight), "height": height, "width": width}
     fields = motion_vectors_reference(arch, latents, **size)
     made: dict[int, np.ndarray] = {}
-    for inter in (inter for level in prediction_levels(len(straight)) for inter in level):
+    for inter in (inter for level in arch.prediction(len(straight)) for inter in level):
         vectors = vectors_reference(fields[inter.frame], inter)
         warped = [
             warp_reference(made[frame], vector, level=arch.block_level)

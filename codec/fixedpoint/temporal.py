@@ -117,7 +117,9 @@ def _runs_of_codes(
         return
     codes = np.zeros((0, layer.layer.code), np.int64) if codes is None else codes
     runs: dict[int, list[int]] = {}
-    for t, number in enumerate(code_owners(layer.layer, prediction_levels(num_frames))):
+    for t, number in enumerate(
+        code_owners(layer.layer, prediction_levels(num_frames, layer.anchor_span))
+    ):
         runs.setdefault(number, []).append(t)
     for number, frames in sorted(runs.items()):
         yield bake_numbered(layer.rows, codes, number), frames

@@ -19,7 +19,6 @@ from codec.arch.motion import (
     INTERPOLATION_FRAC,
     INTERPOLATION_Q7,
     INTERPOLATION_TAPS,
-    LATENT_VECTOR_FRAC,
     MAX_VECTOR,
     RATIO_FRAC,
     VECTOR_FRAC,
@@ -28,7 +27,6 @@ from codec.layers.upsampling import default_half_kernel, interpolation_basis
 
 PHASES = 1 << VECTOR_FRAC
 REACH = INTERPOLATION_TAPS // 2 - 1  # samples before the one of phase 0
-_LATENT_UNIT = 1 << (VECTOR_FRAC - LATENT_VECTOR_FRAC)
 _BILINEAR_TAPS = 4
 _DIFFERENCE = 1e-4
 
@@ -74,16 +72,18 @@ def motion_vectors(
     height: int,
     width: int,
     block_level: int,
+    vector_frac: int,
 ) -> Tensor:
     """The four components of motion at the blocks of every frame.
 
     A component is the sum of its grids, each brought to the blocks by bilinear interpolation,
-    doubling level by level; one without grids is zero. A latent of 1 is a quarter of a sample.
+    doubling level by level; one without grids is zero.
 
     Args:
         components: for each of the four the (level, latents (T, h, w)) of its grids, coarse to
             fine, (h, w) being ceil((height, width) / 2^level); one grid at least in all.
         num_frames: T.
+        vector_frac: a latent of 1 is 2^-vector_frac samples.
 
     Returns:
         (T, 4, rows, columns) in 1/16 sample, rows and columns of blocks: columns of a, rows of a,
@@ -98,7 +98,7 @@ def motion_vectors(
         if joining:
             new = _by_component(joining, num_frames, size)
             field = new if field is None else field + new
-    return field * _LATENT_UNIT
+    return field * (1 << (VECTOR_FRAC - vector_frac))
 
 
 def _by_component(

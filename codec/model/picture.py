@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from codec.arch import (
     Architecture,
-    Layer,
     Numerics,
     Prediction,
     code_owners,
@@ -19,7 +18,6 @@ from codec.arch import (
     motion_grids,
     num_codes,
     pre_levels,
-    prediction_levels,
     synthesis_inputs,
     temporal_at,
     temporal_inputs,
@@ -35,12 +33,13 @@ Blocks = dict[int, Tensor]
 
 
 def build_temporal(
-    layer: Layer, inputs: int, *, prediction: Prediction, segment_frames: int
+    arch: Architecture, index: int, *, prediction: Prediction, segment_frames: int
 ) -> nn.Module:
     """The block of one temporal layer for these levels of a segment of `segment_frames` frames.
 
     Its parameters have the shapes that they have for the whole segment.
     """
+    layer, inputs = arch.temporal[index], temporal_inputs(arch, index)
     if layer.kind == "ck":
         return TemporalCK(
             inputs, time_kernel=layer.kernel_time, is_causal=layer.causal, num_frames=segment_frames
@@ -62,7 +61,7 @@ def build_temporal(
         demod=layer.demod,
         code_dim=layer.code,
         owners=code_owners(layer, prediction),
-        num_codes=num_codes(layer, segment_frames),
+        num_codes=num_codes(layer, segment_frames, arch.anchor_span),
     )
 
 
@@ -121,7 +120,7 @@ class PictureModel(nn.Module):
     ) -> None:
         super().__init__()
         self.arch, self.numerics = arch, numerics
-        self.prediction = prediction or prediction_levels(num_frames)
+        self.prediction = prediction or arch.prediction(num_frames)
         self.num_frames, self.height, self.width = num_frames, height, width
         self.upsampling = Upsampling(
             up_taps=arch.up_taps,
@@ -131,12 +130,12 @@ class PictureModel(nn.Module):
         )
         self.temporal = nn.ModuleList(
             build_temporal(
-                layer,
-                temporal_inputs(arch, i),
+                arch,
+                i,
                 prediction=self.prediction,
                 segment_frames=segment_frames or num_frames,
             )
-            for i, layer in enumerate(arch.temporal)
+            for i in range(len(arch.temporal))
         )
         self.synthesis = Synthesis(
             arch.num_inputs,
@@ -239,6 +238,7 @@ class PictureModel(nn.Module):
             height=self.height,
             width=self.width,
             block_level=arch.block_level,
+            vector_frac=arch.vector_frac,
         )
 
     def _predict(self, *args: Tensor | list[int], block_level: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from codec.arch import Prediction, frames_of, prediction_levels, slice_of
+from codec.arch import Prediction, frames_of, slice_of
 from codec.training.phase import MainPhase
 from codec.training.states import Task
 
@@ -24,7 +24,8 @@ def plan_stages(task: Task, steps: int) -> list[Stage]:
 
     Stage k has the frames of the first k + 1 levels; the whole segment is none of them.
     """
-    levels, num_frames = prediction_levels(len(task.frames)), len(task.frames)
+    num_frames = len(task.frames)
+    levels = task.arch.prediction(num_frames)
     stages = []
     for count in range(1, len(levels)):
         part = _part(task, levels[:count])

@@ -3,7 +3,7 @@
     python tests/golden/make.py
 
 Run it by hand, and only when the format of the stream changes on purpose: the files pin what every
-decoder of version 2 must show. Networks and latents are integers from a counter hash, so the same
+decoder of version 3 must show. Networks and latents are integers from a counter hash, so the same
 files come out on every machine. Frames are hashed by an own few lines, SHA-256 over the planes in
 order, samples above 8 bit as little-endian u16.
 """
@@ -101,6 +101,8 @@ MOTION = Architecture(
     synthesis=parse_layers(
         ["6-1-linear-relu", "5-1-linear-none", "X-3-residual-none", "X-1-linear-none"], num_out=3
     ),
+    vector_frac=1,
+    anchor_span=4,
 )
 
 # Sizes of random parameters, in units of their value.
