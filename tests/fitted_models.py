@@ -13,7 +13,7 @@ from codec.arch import NARROW, WIDE, Architecture, Numerics, parse_grids, parse_
 from codec.arch.presets import Recipe
 from codec.bitstream.elements import Network, Partition
 from codec.bitstream.network import write_network
-from codec.encoder.tasks import found_motion, noise_tensor
+from codec.encoder.tasks import noise_tensor, with_motion
 from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frames_from_channels
 from codec.fixedpoint.program import load_network
@@ -103,7 +103,7 @@ def trained(name: str) -> tuple[Task, Trained]:
     if arch.common_randomness:
         task = replace(task, noise=noise_tensor(task))
     if arch.has_motion:
-        task = replace(task, motion=found_motion(task, threads=1))
+        task = with_motion(task, [arch], threads=1)
     return task, Trainer(task, lambda step, total, cost: None).run(120)
 
 

@@ -11,7 +11,7 @@ from test_training import ignore, state_of
 
 from codec.arch import NARROW, Architecture, frames_of, parse_layers, prediction_levels
 from codec.arch.presets import Recipe
-from codec.encoder.tasks import found_motion, noise_tensor
+from codec.encoder.tasks import noise_tensor, with_motion
 from codec.jit import get_threads, set_threads
 from codec.media.frames import PixelFormat
 from codec.training import phase
@@ -52,7 +52,7 @@ def moving_task(
     )
     if arch.common_randomness:
         task = replace(task, noise=noise_tensor(task))
-    return replace(task, motion=found_motion(task, threads=1))
+    return with_motion(task, [arch], threads=1)
 
 
 def equal(first: Trained, second: Trained) -> bool:

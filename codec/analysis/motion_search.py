@@ -218,8 +218,13 @@ def _search_frame(
         weights = np.array([weight, ADDED * weight], np.float32)
         settle(picture, pair, tuple(fields), block, side, weights)
 
+    # What counts is the block, without what is around it in its window.
+    around = slice(side - block, block - side)
+    inner = [np.ascontiguousarray(own[:, :, around, around]) for own in (planes[0], planes[-1])]
+    inner_pair = (*inner, pair[2])
+
     def errors(made: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return window_errors(picture, pair, made, block, side) / (side * side)
+        return window_errors(picture, inner_pair, made, block, block) / (block * block)
 
     still = errors(tuple(np.zeros_like(field) for field in (fields[0], fields[-1])))
     found = []
