@@ -66,8 +66,11 @@ def assert_same_bits_and_gradients(arch: Architecture, *, seed: int, **size: int
     assert relative_error(bits, expected) < VALUE_TOLERANCE
     with torch.no_grad():
         assert relative_error(fused(latents), expected) < VALUE_TOLERANCE
+    # A gradient may cancel to almost nothing, in a grid of one latent.
+    least = 0.01 * max(b.grad.norm().item() for b in theirs)
     for a, b in zip(own, theirs, strict=True):
-        assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE
+        distance = (a.grad.double() - b.grad).norm().item()
+        assert distance < GRADIENT_TOLERANCE * max(b.grad.norm().item(), least)
     for (name, a), b in zip(fused.named_parameters(), plain.parameters(), strict=True):
         assert relative_error(a.grad, b.grad) < GRADIENT_TOLERANCE, name
 
