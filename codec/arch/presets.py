@@ -217,8 +217,7 @@ def build_architectures(
     Raises:
         UsageError: a plan that does not describe a network.
     """
-    size = {"num_frames": num_frames, "height": height, "width": width}
-    choices = [("", 2, 32)]
+    choices = [("", Architecture.vector_frac, Architecture.anchor_span)]
     if plan.motion:
         choices = list(product(plan.motion, plan.vector_frac, plan.anchor_span))
     size = {"num_frames": num_frames, "height": height, "width": width}
