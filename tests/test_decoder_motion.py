@@ -164,5 +164,7 @@ def test_a_flipped_byte_is_found(clip: tuple[bytes, Pictures]) -> None:
 
 
 def test_a_summary_names_the_levels_of_motion() -> None:
-    expected = "motion 2 4, static 0-1, every 2 frames 1, hyper (each frame) 3, each frame 2"
-    assert describe_grids(MOVING) == expected
+    rest = "static 0-1, every 2 frames 1, hyper (each frame) 3, each frame 2"
+    assert describe_grids(MOVING) == f"motion (1/4 sample, anchors 32 apart) 2 4, {rest}"
+    coarse = replace(MOVING, vector_frac=1, anchor_span=8)
+    assert describe_grids(coarse) == f"motion (1/2 sample, anchors 8 apart) 2 4, {rest}"

@@ -68,9 +68,11 @@ class StreamInfo:
 
 
 def describe_grids(arch: Architecture) -> str:
-    """Like `motion 3, static 0-6, every 2 frames 1-3, each frame 1-5, hyper (static) 4-6`."""
-    motion = {grid.level for grid in arch.grids if grid.motion}
-    kinds = {"motion": sorted(motion)} if motion else {}
+    """Like `motion (1/4 sample, anchors 8 apart) 3, static 0-6, hyper (static) 4-6`."""
+    kinds = {}
+    if arch.has_motion:
+        precision = f"1/{1 << arch.vector_frac} sample, anchors {arch.anchor_span} apart"
+        kinds[f"motion ({precision})"] = sorted({grid.level for grid in arch.grids if grid.motion})
     for grid in arch.grids:
         if grid.motion:
             continue
