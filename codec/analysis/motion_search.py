@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +26,6 @@ from codec.arch.motion import (
     INTERPOLATION_Q7,
     INTERPOLATION_TAPS,
     Inter,
-    Prediction,
 )
 from codec.fixedpoint.motion import FIELD_FRAC
 from codec.jit import run_parallel
@@ -58,8 +59,8 @@ class Motion(NamedTuple):
     j: float
 
 
-class _Inter(NamedTuple):
-    """The latents of one frame, for each motion grid, and J of its residue."""
+class _FrameMotion(NamedTuple):
+    """The latents of one frame, (rows, columns) for each motion grid, and J of its residue."""
 
     latents: list[np.ndarray]
     j: float
@@ -77,23 +78,25 @@ def search_motion(
         threads: do not change the result.
     """
     pyramids = [_pyramid(picture) for picture in luma]
-    groups: dict[Prediction, list[int]] = {}
-    for number, arch in enumerate(archs):
-        groups.setdefault(arch.prediction(len(luma)), []).append(number)
-    found: dict[int, Motion] = {}
-    for prediction, numbers in groups.items():
-        own = [archs[number] for number in numbers]
-        search = partial(_search_frame, pyramids, own, rd_lambda)
-        inters = [inter for level in prediction[1:] for inter in level]
-        frames = run_parallel(search, inters, threads=threads)
-        for k, number in enumerate(numbers):
-            parts = {inter.frame: made[k] for inter, made in zip(inters, frames, strict=True)}
-            found[number] = _joined(own[k], parts, luma.shape, rd_lambda)
-    return [found[number] for number in range(len(archs))]
+    orders = [_inters(arch, len(luma)) for arch in archs]
+    # Most frames have the same references whatever the span, and the same motion then.
+    kinds = [replace(arch, anchor_span=1) for arch in archs]
+    inters, own = list(dict.fromkeys(chain(*orders))), list(dict.fromkeys(kinds))
+    search = partial(_search_frame, pyramids, own, rd_lambda)
+    found = dict(zip(inters, run_parallel(search, inters, threads=threads), strict=True))
+    return [
+        _joined(kind, {i.frame: found[i][own.index(kind)] for i in order}, luma.shape, rd_lambda)
+        for kind, order in zip(kinds, orders, strict=True)
+    ]
+
+
+def _inters(arch: Architecture, num_frames: int) -> list[Inter]:
+    """The predicted frames of a segment."""
+    return [inter for level in arch.prediction(num_frames)[1:] for inter in level]
 
 
 def _joined(
-    arch: Architecture, parts: dict[int, _Inter], shape: tuple[int, ...], rd_lambda: float
+    arch: Architecture, parts: dict[int, _FrameMotion], shape: tuple[int, ...], rd_lambda: float
 ) -> Motion:
     """The motion of a segment from that of its frames."""
     num_frames, *size = shape
@@ -199,7 +202,7 @@ def _match(
 
 def _search_frame(
     pyramids: list[list[np.ndarray]], archs: list[Architecture], rd_lambda: float, inter: Inter
-) -> list[_Inter]:
+) -> list[_FrameMotion]:
     """The motion of one frame for each architecture."""
     pictures = pyramids[inter.frame]
     size = pictures[0].shape
@@ -234,7 +237,7 @@ def _search_frame(
         if left.sum() > STILL * still.sum():
             latents, left = [np.zeros_like(values) for values in latents], still
         cost = residue_cost(left, num_references=len(fields), rd_lambda=rd_lambda)
-        found.append(_Inter(latents, cost))
+        found.append(_FrameMotion(latents, cost))
     return found
 
 
@@ -262,8 +265,7 @@ def _latents(
             found |= {i: np.zeros(grid_shape(arch.grids[i], *size), np.int16) for i in indices}
             continue
         there = (arch.block_level, level)
-        wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size)
-        wanted /= unit
+        wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size) / unit
         levels = tuple(arch.grids[i].level for i in indices)
         values, field = fit_latents(wanted, levels, arch.block_level, size)
         found |= dict(zip(indices, values, strict=True))
