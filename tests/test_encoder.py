@@ -14,6 +14,8 @@ import torch
 from small_pictures import clip, still
 
 import codec.encoder.encode
+from codec.arch import Grid
+from codec.arch.presets import build_architectures, load_preset
 from codec.bitstream.elements import Partition
 from codec.bitstream.reader import StreamReader
 from codec.decoder import open_stream
@@ -317,12 +319,24 @@ def test_what_cannot_be_encoded():
     assert choose_device("cpu").type == "cpu"
 
 
-def test_large_segments_are_cut_into_bands():
-    small = [np.zeros((1, 8, 8), np.int8)]
-    assert choose_partition(small) == Partition()
+def test_large_pictures_are_cut_into_bands_and_clips_between_frames():
+    plan, size = load_preset("fast").image, {"num_frames": 1, "height": 64, "width": 64}
+    (picture,) = build_architectures(plan, num_channels=3, **size)
+    small = [np.zeros((1, 8, 8), np.int8)] * len(picture.grids)
+    assert choose_partition(picture, small) == Partition()
     million = np.broadcast_to(np.int8(0), (1, 1024, 1024))
-    assert choose_partition([million, *small]) == Partition(bands=2)
-    assert choose_partition([million] * 50) == Partition(bands=8)
+    assert choose_partition(picture, [million, *small[1:]]) == Partition(bands=2)
+    assert choose_partition(picture, [million] * len(small)) == Partition(bands=8)
+
+    moving = replace(picture, grids=(Grid(1, 0), Grid(0, 1)))
+    for size, partition in (
+        ((64, 64), Partition()),
+        ((1000, 500), Partition(split_frames=True)),
+        ((1024, 1024), Partition(split_frames=True, bands=2)),
+    ):
+        shapes = [(1, 8, 8), (8, *size)]
+        latents = [np.broadcast_to(np.int8(0), shape) for shape in shapes]
+        assert choose_partition(moving, latents) == partition
 
 
 def test_pictures_that_no_decoder_accepts_are_refused_before_training() -> None:

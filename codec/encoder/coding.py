@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from codec.arch import Architecture
 from codec.bitstream.elements import Network, Partition, Segment
 from codec.fixedpoint.entropy import decode_latents, encode_latents
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels
@@ -30,10 +31,26 @@ class Coded:
     errors: list[float]
 
 
-def choose_partition(latents: list[np.ndarray]) -> Partition:
-    """One substream for small segments, a band for every 2^20 latents for large ones, at most 8."""
-    count = sum(latent.size for latent in latents)
-    return Partition(bands=min(MOST_BANDS, 1 + count // LATENTS_PER_BAND))
+def choose_partition(arch: Architecture, latents: Sequence[np.ndarray]) -> Partition:
+    """One substream for small segments; for large ones one for every 2^20 latents, at most 8 a row.
+
+    A clip is cut between its frames, where no context is lost, and only into bands where a frame
+    alone is large.
+    """
+    rows = [sum(latent.size for latent in latents)]
+    is_split = rows[0] >= LATENTS_PER_BAND and len(latents[-1]) > 1
+    if is_split:
+        rows = _latents_by_row(arch, latents)
+    return Partition(is_split, min(MOST_BANDS, 1 + max(rows) // LATENTS_PER_BAND))
+
+
+def _latents_by_row(arch: Architecture, latents: Sequence[np.ndarray]) -> list[int]:
+    """Latents of grids that serve several frames, and of a frame."""
+    rows = [0, 0]
+    for grid, latent in zip(arch.grids, latents, strict=True):
+        is_dynamic = grid.time_stride == 1
+        rows[is_dynamic] += latent[0].size if is_dynamic else latent.size
+    return rows
 
 
 def code_segment(
@@ -42,7 +59,7 @@ def code_segment(
     """Range-code the latents, decode them again, and render the frames that a decoder will show."""
     program = load_network(frozen.network, task.numerics)
     size = {"num_frames": len(task.frames), "height": task.height, "width": task.width}
-    partition = choose_partition(frozen.latents)
+    partition = choose_partition(task.arch, frozen.latents)
     present, substreams = encode_latents(
         program, frozen.latents, **size, partition=partition, threads=threads
     )
