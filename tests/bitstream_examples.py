@@ -19,7 +19,8 @@ from codec.arch import (
     parse_layers,
     segment_specs,
 )
-from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
+from codec.arch.network import CONTEXT_ORDER
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network, Partition, Segment
 from codec.bitstream.parameters import default_values
 from codec.bitstream.writer import StreamWriter, write_still

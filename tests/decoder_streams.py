@@ -12,8 +12,9 @@ from codec.arch import numerics_for_depth
 from codec.bitstream.elements import Network, Partition, Segment
 from codec.fixedpoint.entropy import encode_latents
 from codec.fixedpoint.pictures import frame_hash
+from codec.fixedpoint.pictures_reference import frames_reference
 from codec.fixedpoint.program import load_network
-from codec.fixedpoint.render_reference import frames_reference, render_reference
+from codec.fixedpoint.render_reference import render_reference
 from codec.media.frames import ClipInfo, Frame, PixelFormat
 
 STILL_ARCH = architecture(num_channels=4)

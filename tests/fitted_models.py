@@ -56,7 +56,7 @@ MOTION = replace(
     IMAGE,
     grids=parse_grids(static="2", dynamic="0-3", motion="3-4"),
     synthesis=parse_layers(
-        ["8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"], num_out=3
+        ["8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"], num_out=3
     ),
 )
 

@@ -14,8 +14,8 @@ from codec.arch import (
     parse_layers,
     segment_specs,
 )
-from codec.arch.network import GROUP_EXPONENTS
 from codec.arch.notation import parse_layer
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.program import load_network

@@ -24,7 +24,7 @@ def moving_architecture(*, num_channels: int = 3, **grids: str) -> Architecture:
         arm_layers=1,
         temporal=(),
         synthesis=parse_layers(
-            ["8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"], num_out=num_channels
+            ["8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"], num_out=num_channels
         ),
     )
 

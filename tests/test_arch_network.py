@@ -268,7 +268,8 @@ def test_frames_of_a_prediction_level_share_a_code():
         ({"temporal": ("6-3x1-conv-none@1/4,groups=4",)}, "groups must divide its channels"),
         ({"temporal": ("4-3x1-adaptive-none@1/4,every=2",)}, "every needs code"),
         ({"synthesis": ("3-3x3-conv-none",)}, "synthesis layer 1 is a temporal"),
-        ({"synthesis": ("9-1-linear-none", "3-3-residual-none")}, "layer 2 is residual"),
+        ({"synthesis": ("9-1-linear-none", "3-3-residual-none")}, "layer 2 is a residual layer"),
+        ({"synthesis": ("9-1-linear-none", "3-3-difference-none")}, "it gets 9 channels"),
     ],
 )
 def test_networks_that_no_decoder_can_build(changes, message):
@@ -278,6 +279,12 @@ def test_networks_that_no_decoder_can_build(changes, message):
 
 
 _LAYERS = ("temporal", "synthesis")
+
+
+def test_a_difference_layer_that_a_stream_gives_no_neighbours_is_refused():
+    layer = replace(parse_layer("3-3-difference-none"), kernel_space=1)
+    with pytest.raises(UsageError, match="layer 2, a difference layer, has a 1x1 kernel"):
+        replace(CLIP, synthesis=(parse_layer("3-1-linear-none"), layer))
 
 
 def test_contexts_are_causal_distinct_and_within_reach():

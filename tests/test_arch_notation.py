@@ -76,6 +76,7 @@ def test_what_is_written_is_read_back(layer):
     [
         ("48-1-linear-relu", Layer(48, 1, 1, "linear", True)),
         ("3-3-residual-none", Layer(3, 1, 3, "residual", False)),
+        ("3-5-difference-none", Layer(3, 1, 5, "difference", False)),
         ("12-3x3-adaptive-relu@1/2", Layer(12, 3, 3, "adaptive", True, level=1)),
         ("12-9x1-ck-none@1/4", Layer(12, 9, 1, "ck", False, level=2)),
         ("12-9x1-ck-none@1/256,causal=1", Layer(12, 9, 1, "ck", False, level=8, causal=True)),
@@ -180,6 +181,11 @@ def test_errors_point_at_the_wrong_token(marked):
 def test_errors_name_the_keys_of_the_kind(text, known):
     with pytest.raises(NotationError, match=f"keys of a .* layer are: {known};"):
         parse_layer(text)
+
+
+def test_a_difference_layer_has_something_around_its_centre():
+    with pytest.raises(NotationError, match="a kernel of 3 at least"):
+        parse_layer("3-1-difference-none")
 
 
 @pytest.mark.parametrize("number", ["255", "0255"])

@@ -96,7 +96,7 @@ def test_other_files():
             read_all(data)
     with pytest.raises(NotModcodecError, match="the file is empty"):
         read_all(b"")
-    with pytest.raises(UnsupportedVersionError, match="version 1; this modcodec reads version 3"):
+    with pytest.raises(UnsupportedVersionError, match="version 1; this modcodec reads version 4"):
         read_all(chunks.MAGIC + b"\x01")
 
 

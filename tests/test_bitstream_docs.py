@@ -10,7 +10,8 @@ import numpy as np
 
 from codec.arch import Grid, parse_layers
 from codec.arch.motion import INTERPOLATION_Q7, MAX_ANCHOR_SPAN, VECTOR_FRAC
-from codec.arch.network import CONTEXT_ORDER, GROUP_EXPONENTS
+from codec.arch.network import CONTEXT_ORDER
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream import chunks
 from codec.bitstream.rangecoder_reference import ReferenceDecoder
 from codec.bitstream.reader import StreamReader

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from motion_prediction import motion_architecture
 
 from codec.arch import Architecture, Grid, param_specs, parse_layers, segment_specs
-from codec.arch.network import ParamSpec, exponent_groups
 from codec.arch.numerics import MAX_PARAM
+from codec.arch.parameters import ParamSpec, exponent_groups
 from codec.bitstream.architecture import read_architecture, write_architecture
 from codec.bitstream.elements import Network
 from codec.bitstream.fields import Cursor, FieldWriter

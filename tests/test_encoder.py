@@ -87,7 +87,7 @@ temporal = [
   "X-1x1-adaptive-none@1/4,res=1,gate=1,code=2,every=level",
   "X-3x1-adaptive-relu@1/2,res=1,gate=1,code=1,every=2",
 ]
-synthesis = ["6-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"]
+synthesis = ["6-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"]
 [training]
 growth_share = 0.5
 """

@@ -39,7 +39,7 @@ contexts = 8
 ifce_features = 2
 ifce_levels = "0-1"
 arm_layers = 1
-synthesis = ["8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"]
+synthesis = ["8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"]
 [training]
 candidates = 1
 """

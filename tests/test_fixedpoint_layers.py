@@ -12,10 +12,10 @@ from codec.arch import NARROW, WIDE, Numerics, parse_layers, segment_specs
 from codec.fixedpoint.formats import align, rshift, sat, storage_dtype
 from codec.fixedpoint.noise import noise_planes
 from codec.fixedpoint.pictures import frame_hash, frames_from_channels, rescale_16
+from codec.fixedpoint.pictures_reference import frames_reference
 from codec.fixedpoint.program import interpolation_taps, load_network
 from codec.fixedpoint.render_reference import (
     filter_reference,
-    frames_reference,
     interpolate_reference,
     noise_reference,
     synthesis_reference,

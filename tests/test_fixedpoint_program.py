@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.arch import NARROW, WIDE, Numerics, exponent_groups
-from codec.arch.network import GROUP_EXPONENTS
 from codec.arch.numerics import MAX_PARAM
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.adaptive import Modulated, bake, demodulate_q12

@@ -52,7 +52,7 @@ ARCHITECTURES = {
     ),
     "clip without temporal layers": architecture(static="0", slow="2:1-2", dynamic="2", hyper="2"),
 }
-PINNED = "78c2ec9808336654eb80efbc04ba6b4274a77618085d93e22d95a9acdc132d73"
+PINNED = "055ac55dbfb959891a31c1f32761f33809ab980fe1f148cface9c60acb7229a6"
 SIZES = [(1, 1, 1), (1, 23, 17), (5, 1, 13), (5, 30, 41), (3, 16, 32)]
 
 

@@ -10,7 +10,7 @@ from fitted_models import RD_LAMBDA, fitted, frozen, measured
 from latent_bits import flag_bits
 
 from codec.arch import exponent_groups, param_specs, segment_specs
-from codec.arch.network import GROUP_EXPONENTS
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.program import load_network

@@ -36,7 +36,7 @@ def test_golden_streams_decode_to_their_hashes(name, threads):
     assert found == DIGESTS[name]
 
 
-def test_golden_streams_use_what_version_2_has():
+def test_golden_streams_use_what_the_version_has():
     """Grids, layers, partitions and networks of every kind are in one of them."""
     kinds, strides, partitions, formats, shapes = set(), set(), set(), set(), set()
     for name in DIGESTS:
@@ -58,8 +58,8 @@ def test_golden_streams_use_what_version_2_has():
             partitions.add((segment.partition.split_frames, segment.partition.bands))
             shapes.add((arch.up_taps, arch.pre_taps, arch.arm_layers))
     assert kinds == {
-        "linear", "residual", "adaptive", "ck", "conv", "res", "gate", "code", "causal",
-        "noise", "ifce", "absent", "rectangle", "motion",
+        "linear", "residual", "difference", "adaptive", "ck", "conv", "res", "gate", "code",
+        "causal", "noise", "ifce", "absent", "rectangle", "motion",
     }  # fmt: skip
     assert strides == {(0, False), (0, True), (1, False), (1, True), (2, False), (4, False)}
     assert partitions == {(False, 1), (True, 2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from codec.arch import parse_layer
 from codec.errors import NotationError, UsageError
-from codec.layers import Synthesis, SynthesisConv2d
+from codec.layers import DifferenceConv2d, Synthesis, SynthesisConv2d
 
 
 def reference_layer(layer: SynthesisConv2d, x: np.ndarray) -> np.ndarray:
@@ -162,3 +163,30 @@ def test_wrong_arguments_are_refused():
         SynthesisConv2d(3, 3, 3, kind="skip")
     with pytest.raises(UsageError, match=r"expects \(B, 4, H, W\), got \(1, 3, 2, 2\)"):
         Synthesis(4, ["3-1-linear-none"])(torch.zeros(1, 3, 2, 2))
+
+
+def test_a_difference_layer_adds_weighted_differences_to_the_centre():
+    torch.manual_seed(0)
+    layer = DifferenceConv2d(2, 3).double()
+    x = torch.randn(1, 2, 4, 5).double()
+    np.testing.assert_array_equal(layer(x).detach(), x)
+    torch.nn.init.normal_(layer.weight)
+    weight = layer.weight.detach().numpy()
+    padded = np.pad(x[0].numpy(), [(0, 0), (1, 1), (1, 1)], "edge")
+    expected = x[0].numpy().copy()
+    places = [(v, u) for v in range(3) for u in range(3) if (v, u) != (1, 1)]
+    for (o, i), (k, (v, u)) in product(np.ndindex(2, 2), enumerate(places)):
+        expected[o] += weight[o, i, k] * (padded[i, v : v + 4, u : u + 5] - x[0, i].numpy())
+    np.testing.assert_allclose(layer(x)[0].detach(), expected, atol=1e-12)
+    flat = torch.full((1, 2, 4, 5), 0.7).double()
+    np.testing.assert_allclose(layer(flat).detach(), flat, atol=1e-12)
+
+
+@pytest.mark.parametrize("texts", [["4-1-linear-none"], ["6-1-linear-relu", "4-1-linear-relu"]])
+def test_a_balanced_synthesis_makes_zero_of_zeros(texts):
+    synthesis = make(3, ["5-1-linear-relu", *texts], is_balanced=True)
+    zeros, x = torch.zeros(1, 3, 2, 2).double(), torch.randn(1, 3, 2, 2).double()
+    assert synthesis(zeros).abs().max() < 1e-12
+    assert synthesis(x).abs().max() > 0.1
+    names = [name for name, _ in synthesis.named_parameters() if name.endswith("bias")]
+    assert len(names) == len(texts), "neither the last layer nor the stabiliser has a bias"

@@ -12,13 +12,10 @@ from codec.arch.motion import (
 )
 from codec.arch.network import (
     Architecture,
-    ParamSpec,
     channels_at,
-    exponent_groups,
     ifce_sources,
-    param_specs,
+    is_balanced,
     pre_levels,
-    segment_specs,
     synthesis_inputs,
     temporal_at,
     temporal_inputs,
@@ -26,6 +23,7 @@ from codec.arch.network import (
 )
 from codec.arch.notation import Layer, format_layer, parse_layer, parse_layers
 from codec.arch.numerics import NARROW, WIDE, Numerics, numerics_for_depth
+from codec.arch.parameters import ParamSpec, exponent_groups, param_specs, segment_specs
 
 __all__ = [
     "NARROW",
@@ -45,6 +43,7 @@ __all__ = [
     "frames_of",
     "grid_shape",
     "ifce_sources",
+    "is_balanced",
     "motion_grids",
     "num_codes",
     "numerics_for_depth",

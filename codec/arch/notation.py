@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from codec.errors import NotationError
 
-SPATIAL_KINDS = ("linear", "residual")
+KINDS = ("linear", "residual", "adaptive", "ck", "conv", "difference")  # numbers in the stream
+SPATIAL_KINDS = ("linear", "residual", "difference")
 TEMPORAL_KINDS = ("adaptive", "ck", "conv")
-KINDS = SPATIAL_KINDS + TEMPORAL_KINDS  # a kind's number in the stream is its place here
 KEYS = ("res", "gate", "demod", "code", "every", "causal", "dilation", "groups")
 FLAG_KEYS = ("res", "gate", "demod", "causal")
 KEYS_OF_KIND = {
     "linear": (),
     "residual": (),
+    "difference": (),
     "adaptive": ("res", "gate", "demod", "code", "every"),
     "ck": ("causal",),
     "conv": ("res", "gate", "dilation", "groups"),
@@ -29,7 +30,7 @@ BY_LEVEL = 255  # as the number of frames that share a code: one code for each p
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the synthesis (linear, residual) or of the temporal stack (adaptive, ck, conv).
+    """One layer of the synthesis (linear, residual, difference) or the temporal stack (others).
 
     `level` is the log2 of the resolution it works at, `code` the dimension of the modulation code,
     `every` the frames that share one code (0: the whole segment; BY_LEVEL: those of a prediction
@@ -100,6 +101,8 @@ def _kernel(text: str, token: _Token, kind: str) -> tuple[int, int]:
     for size, piece in ((time, pieces[0]), (space, pieces[1])):
         if size % 2 == 0:
             raise _fail(text, piece, "kernel sizes are odd")
+    if kind == "difference" and space == 1:
+        raise _fail(text, pieces[1], "a difference layer has a kernel of 3 at least")
     if kind == "ck" and space != 1:
         raise _fail(text, pieces[1], "a ck layer works along time: its space kernel is 1")
     return time, space

@@ -13,7 +13,7 @@ from codec.errors import BitstreamError, NotModcodecError, UnsupportedVersionErr
 # No text begins with byte 0x89: it is not ASCII, and UTF-8 has it only inside a character. The line
 # feed shows a transfer that rewrote line ends.
 MAGIC = b"\x89MC\n"
-VERSION = 3
+VERSION = 4
 
 HEADER = 0x01
 STILL = 0x02

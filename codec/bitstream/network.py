@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from codec.arch.network import (
+from codec.arch.network import Architecture
+from codec.arch.numerics import MAX_PARAM
+from codec.arch.parameters import (
     FEATURES,
     GROUP_EXPONENTS,
-    Architecture,
     exponent_groups,
     param_specs,
     segment_specs,
 )
-from codec.arch.numerics import MAX_PARAM
 from codec.bitstream.architecture import read_architecture, write_architecture
 from codec.bitstream.elements import Network
 from codec.bitstream.fields import Cursor, FieldWriter

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from codec.arch.network import ParamSpec
 from codec.arch.numerics import MAX_PARAM, NUM_SCALES
+from codec.arch.parameters import ParamSpec
 from codec.bitstream import laplace, rangecoder
 from codec.bitstream.rate import symbol_costs_q16, value_cost_q16
 from codec.bitstream.tables import load_tables

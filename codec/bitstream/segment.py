@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from codec.arch.network import Architecture, segment_specs
+from codec.arch.network import Architecture
+from codec.arch.parameters import segment_specs
 from codec.bitstream.elements import MAX_BANDS, Partition, Segment
 from codec.bitstream.fields import Cursor, FieldWriter
 from codec.bitstream.header import MAX_TIME

@@ -11,16 +11,13 @@ from codec.arch import (
     Architecture,
     Layer,
     Numerics,
-    exponent_groups,
     ifce_sources,
-    param_specs,
     pre_levels,
-    synthesis_inputs,
     temporal_inputs,
     up_stages,
 )
 from codec.arch.motion import MOTION_CONTEXTS, MOTION_LAYERS
-from codec.arch.network import CONTEXT_ORDER, FEATURES, GROUP_EXPONENTS
+from codec.arch.network import CONTEXT_ORDER
 from codec.arch.numerics import (
     ACC32_MAX,
     CONTEXT_ACT_MAX,
@@ -28,16 +25,17 @@ from codec.arch.numerics import (
     LATENT_MAX,
     LOG_SCALE_MIN,
     LOG_SCALE_OFFSET,
-    MAX_PARAM,
     MU_FRAC,
     NUM_SCALES,
     SCALE_STEPS_PER_NAT,
 )
+from codec.arch.parameters import FEATURES
 from codec.bitstream.elements import Network
-from codec.errors import BitstreamError
 from codec.fixedpoint.adaptive import BAKED_FRAC, Modulated, bake
 from codec.fixedpoint.affine import Rows, Stack, make_rows, pack
-from codec.fixedpoint.formats import align, sum_dtype
+from codec.fixedpoint.formats import sum_dtype
+from codec.fixedpoint.parameters import Parameters
+from codec.fixedpoint.synthesis_rows import load_synthesis
 
 MU_MAX_Q4 = LATENT_MAX << MU_FRAC
 # The ARM's second output plus this is the index of a scale.
@@ -106,40 +104,8 @@ class Program:
         return self.motion_arm if self.arch.grids[index].motion else self.arm
 
 
-class _Parameters:
-    """Values by name in int64, and the exponent of each one's group."""
-
-    def __init__(self, network: Network) -> None:
-        arch = network.arch
-        for group in exponent_groups(arch):
-            low, high = GROUP_EXPONENTS[group]
-            if not low <= network.exponents[group] <= high:
-                raise BitstreamError(
-                    f"network: the exponent of {group} is {network.exponents[group]}, "
-                    f"outside {low} to {high}"
-                )
-        self._exponents = network.exponents
-        self._values: dict[str, np.ndarray] = {}
-        for spec in param_specs(arch):
-            value = network.values[spec.name].astype(np.int64)
-            assert value.shape == spec.shape, f"{spec.name}: {value.shape}, not {spec.shape}"
-            if np.abs(value).max() > MAX_PARAM:
-                raise BitstreamError(f"network: {spec.name}: a value is beyond {MAX_PARAM}")
-            self._values[spec.name] = value
-
-    def exponent(self, group: str) -> int:
-        return self._exponents[group]
-
-    def value(self, name: str) -> np.ndarray:
-        return self._values[name]
-
-    def aligned(self, name: str, group: str, to_frac: int) -> np.ndarray:
-        """A bias in the format of an accumulator."""
-        return align(self._values[name], self._exponents[group], to_frac)
-
-
 def _load_arm(
-    name: str, params: _Parameters, *, num_contexts: int, num_features: int, num_layers: int
+    name: str, params: Parameters, *, num_contexts: int, num_features: int, num_layers: int
 ) -> Arm:
     e = params.exponent("arm.weight")
     frac = CONTEXT_FRAC + e
@@ -167,7 +133,7 @@ def _load_arm(
     return Arm(pack(*hidden, mu, scale), contexts, num_features)
 
 
-def _load_ifce(arch: Architecture, params: _Parameters) -> dict[int, Stack]:
+def _load_ifce(arch: Architecture, params: Parameters) -> dict[int, Stack]:
     loaded = {}
     for index in range(len(arch.grids)):
         if ifce_sources(arch, index):
@@ -196,7 +162,7 @@ def interpolation_taps(half: np.ndarray) -> np.ndarray:
 
 
 def _load_filters(
-    arch: Architecture, params: _Parameters, numerics: Numerics
+    arch: Architecture, params: Parameters, numerics: Numerics
 ) -> tuple[dict[int, Stack], dict[int, Stack]]:
     def rows(name: str, taps: np.ndarray) -> Rows:
         form = (params.exponent("up"), -numerics.act_max, numerics.act_max)
@@ -214,7 +180,7 @@ def _load_filters(
 
 
 def _load_time_filter(
-    params: _Parameters, index: int, layer: Layer, numerics: Numerics
+    params: Parameters, index: int, layer: Layer, numerics: Numerics
 ) -> TimeFilter:
     name = f"temporal.{index}.taps"
     taps = params.value(name)
@@ -225,7 +191,7 @@ def _load_time_filter(
     return TimeFilter(rows, first_lag, taps.shape[1])
 
 
-def _load_gate(params: _Parameters, index: int, numerics: Numerics) -> np.ndarray:
+def _load_gate(params: Parameters, index: int, numerics: Numerics) -> np.ndarray:
     gate, e = params.value(f"temporal.{index}.gate"), params.exponent("temporal.bias")
     form = (e, -numerics.act_max, numerics.act_max)
     bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
@@ -234,7 +200,7 @@ def _load_gate(params: _Parameters, index: int, numerics: Numerics) -> np.ndarra
 
 
 def _load_modulated(
-    params: _Parameters, index: int, layer: Layer, inputs: int, numerics: Numerics
+    params: Parameters, index: int, layer: Layer, inputs: int, numerics: Numerics
 ) -> Modulated:
     name, weight = f"temporal.{index}", params.value(f"temporal.{index}.weight")
     code_map, code_exponent = np.zeros((inputs, 0), np.int64), BAKED_FRAC
@@ -258,7 +224,7 @@ def _load_modulated(
 
 
 def _load_convolution(
-    arch: Architecture, params: _Parameters, index: int, numerics: Numerics
+    arch: Architecture, params: Parameters, index: int, numerics: Numerics
 ) -> Convolution:
     name, layer, inputs = f"temporal.{index}", arch.temporal[index], temporal_inputs(arch, index)
     if layer.kind == "adaptive":
@@ -287,7 +253,7 @@ def _load_convolution(
 
 
 def _load_temporal(
-    arch: Architecture, params: _Parameters, numerics: Numerics
+    arch: Architecture, params: Parameters, numerics: Numerics
 ) -> tuple[TimeFilter | Convolution, ...]:
     return tuple(
         _load_time_filter(params, index, layer, numerics)
@@ -297,44 +263,6 @@ def _load_temporal(
     )
 
 
-def _identity(layer: Layer, inputs: int, exponent: int) -> np.ndarray:
-    """Weights of the identity path of a residual layer, (out, in * kernel^2)."""
-    identity = np.zeros((layer.out, inputs, layer.kernel_space**2), np.int64)
-    identity[range(layer.out), range(layer.out), layer.kernel_space**2 // 2] = 1 << exponent
-    return identity.reshape(layer.out, -1)
-
-
-def _load_synthesis(
-    arch: Architecture, params: _Parameters, numerics: Numerics
-) -> tuple[tuple[Rows, ...], Rows]:
-    bound = {"input_max": numerics.act_max, "acc_max": numerics.acc_max}
-
-    def rows(name: str, group: str, in_frac: int, *, low: int, residual: np.ndarray | int) -> Rows:
-        weight, e = params.value(f"{name}.weight"), params.exponent(group)
-        return make_rows(
-            f"{name}.weight",
-            weight.reshape(weight.shape[0], -1),
-            params.aligned(f"{name}.bias", "synth.bias", in_frac + e),
-            form=(in_frac + e - numerics.synth_frac, low, numerics.act_max),
-            residual=residual,
-            **bound,
-        )
-
-    loaded = []
-    for i, layer in enumerate(arch.synthesis):
-        group = "synth_in.weight" if i == 0 else "synth.weight"
-        in_frac = numerics.feature_frac if i == 0 else numerics.synth_frac
-        is_residual = layer.kind == "residual"
-        inputs = synthesis_inputs(arch, i)
-        residual = _identity(layer, inputs, params.exponent(group)) if is_residual else 0
-        low = 0 if layer.relu else -numerics.act_max
-        loaded.append(rows(f"synth.{i}", group, in_frac, low=low, residual=residual))
-    stab = rows(
-        "synth.stab", "synth_in.weight", numerics.feature_frac, low=-numerics.act_max, residual=0
-    )
-    return tuple(loaded), stab
-
-
 def load_network(network: Network, numerics: Numerics) -> Program:
     """Make the program of `network`: integers aligned, every accumulator bound checked.
 
@@ -342,10 +270,10 @@ def load_network(network: Network, numerics: Numerics) -> Program:
         BitstreamError: an exponent or value outside its range, or a row of weights whose
             accumulator could leave its type; the message names the tensor.
     """
-    arch, params = network.arch, _Parameters(network)
+    arch, params = network.arch, Parameters(network)
     numerics = numerics.with_features(params.exponent(FEATURES))
     up, pre = _load_filters(arch, params, numerics)
-    synthesis, stab = _load_synthesis(arch, params, numerics)
+    synthesis, stab = load_synthesis(arch, params, numerics)
     return Program(
         arch=arch,
         numerics=numerics,

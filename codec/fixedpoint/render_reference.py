@@ -16,7 +16,7 @@ from codec.arch import (
     slice_of,
     temporal_at,
 )
-from codec.arch.network import FEATURES
+from codec.arch.parameters import FEATURES
 from codec.bitstream.elements import Network
 from codec.bitstream.tables import load_tables
 from codec.fixedpoint.formats import align, rshift, sat
@@ -26,7 +26,6 @@ from codec.fixedpoint.motion_reference import (
     vectors_reference,
     warp_reference,
 )
-from codec.media.frames import PixelFormat
 
 
 def _sum(values: np.ndarray, numerics: Numerics) -> np.ndarray:
@@ -203,18 +202,42 @@ def _synthesis_layer(
 ) -> np.ndarray:
     """The layer `name` of the synthesis or its stabiliser on (C, H, W), without its relu."""
     group = "synth_in.weight" if is_first else "synth.weight"
-    e, frac = network.exponents[group], numerics.synth_frac
-    frac = numerics.feature_frac if is_first else frac
-    weight = network.values[f"{name}.weight"].astype(np.int64)[:, :, None]
-    bias = network.values[f"{name}.bias"].astype(np.int64)
-    bias = align(bias, network.exponents["synth.bias"], frac + e)
-    acc = convolve_reference(
-        planes[None], weight, bias, frame=0, groups=1, dilation=1, numerics=numerics
-    )
-    layers = {f"synth.{i}": layer for i, layer in enumerate(network.arch.synthesis)}
-    if name in layers and layers[name].kind == "residual":
+    e = network.exponents[group]
+    frac = numerics.feature_frac if is_first else numerics.synth_frac
+    weight = network.values[f"{name}.weight"].astype(np.int64)
+    kinds = {f"synth.{i}": layer.kind for i, layer in enumerate(network.arch.synthesis)}
+    kind = kinds.get(name, "linear")
+    if kind == "difference":
+        acc = _differences(planes, weight)
+    else:
+        bias = network.values.get(f"{name}.bias", np.zeros(len(weight))).astype(np.int64)
+        bias = align(bias, network.exponents.get("synth.bias", 0), frac + e)
+        form = {"frame": 0, "groups": 1, "dilation": 1, "numerics": numerics}
+        acc = convolve_reference(planes[None], weight[:, :, None], bias, **form)
+    if kind != "linear":
         acc = _sum(acc + (planes << e), numerics)
+    if name == f"synth.{network.arch.num_trunk - 1}" and network.arch.has_motion:
+        inputs = _resting_inputs(network, numerics)
+        rest = weight[:, :, 0, 0] @ inputs + (inputs << e if kind == "residual" else 0)
+        acc = acc - rest[:, None, None]
     return sat(rshift(acc, frac + e - numerics.synth_frac), numerics.act_max)
+
+
+def _differences(planes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted differences of the samples around to each one: weight (out, in, side^2 - 1)."""
+    side = math.isqrt(weight.shape[2] + 1)
+    around = [at for at in np.ndindex(side, side) if at != (side // 2, side // 2)]
+    rows, columns, acc = *map(np.arange, planes.shape[1:]), 0
+    for k, (y, x) in enumerate(around):
+        moved = _tap(_tap(planes, 1, rows + y - side // 2), 2, columns + x - side // 2)
+        acc = acc + np.einsum("oi,ihw->ohw", weight[:, :, k], moved - planes)
+    return acc
+
+
+def _resting_inputs(network: Network, numerics: Numerics) -> np.ndarray:
+    """What enters the last layer of the trunk where all features are zero: (in,)."""
+    zeros, before = np.zeros((network.arch.num_inputs, 1, 1)), range(network.arch.num_trunk - 1)
+    return layers_reference(network, zeros, before, numerics=numerics)[:, 0, 0]
 
 
 def layers_reference(
@@ -303,8 +326,8 @@ def _stack(
             planes = np.stack([x for _, _, x in sorted(channels, key=lambda c: c[0])], axis=1)
             planes = temporal_reference(network, index, planes, codes, numerics=numerics)
             channels = [(-1, 0, planes[:, c]) for c in range(planes.shape[1])]
-    channels.sort(key=lambda c: c[0])
-    return [x for _, _, x in channels], [level for _, level, _ in channels]
+    ordered = sorted(channels, key=lambda c: c[0])
+    return [x for _, _, x in ordered], [level for _, level, _ in ordered]
 
 
 def _each(
@@ -375,25 +398,3 @@ def _predicted(
         x = layers_reference(network, x, later, numerics=numerics)
         made[inter.frame] = np.clip(x, 0, 1 << numerics.synth_frac)
     return [made[t] for t in range(len(straight))]
-
-
-def frames_reference(
-    channels: np.ndarray, pixel_format: PixelFormat, *, numerics: Numerics
-) -> list[np.ndarray]:
-    """Twin of `codec.fixedpoint.pictures.frames_from_channels`, one sample at a time."""
-    height, width = channels.shape[1:]
-    peak = 2**pixel_format.coded_depth - 1
-    planes = []
-    for number, shape in enumerate(pixel_format.plane_shapes(height, width)):
-        dy, dx = pixel_format.chroma_shifts if number in (1, 2) else (0, 0)
-        plane = np.zeros(shape, np.int64)
-        for y, x in np.ndindex(*shape):
-            rows = [min((y << dy) + i, height - 1) for i in range(1 << dy)]
-            columns = [min((x << dx) + i, width - 1) for i in range(1 << dx)]
-            total = sum(int(channels[number, row, column]) for row in rows for column in columns)
-            value = rshift(total * peak, numerics.synth_frac + dy + dx)
-            plane[y, x] = min(max(value, 0), peak)
-        if pixel_format.depth == 16:
-            plane = (plane * 65535 + 8191) // 16383
-        planes.append(plane)
-    return planes

@@ -22,7 +22,7 @@ from codec.layers import Synthesis
 from codec.layers.arm import Arm, laplace_bits
 from codec.media.metrics import plane_weights
 from codec.model.entropy import EntropyModel
-from codec.model.picture import build_filters
+from codec.model.picture import build_filters, synthesis_tensors
 
 POOL_SIZE = 1 << 17
 NUM_LATENTS = 1 << 13
@@ -130,7 +130,10 @@ class _Unpredicted(torch.nn.Module):
         super().__init__()
         trunk, self.filtered = arch.synthesis[: arch.num_trunk], arch.num_channels
         self.trunk = Synthesis(
-            arch.num_inputs, trunk, flag_common_randomness=arch.common_randomness
+            arch.num_inputs,
+            trunk,
+            flag_common_randomness=arch.common_randomness,
+            is_balanced=arch.has_motion,
         )
         self.filters = torch.nn.Sequential(*build_filters(arch))
 
@@ -144,14 +147,7 @@ class _Unpredicted(torch.nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters by their names in the stream."""
-        layers = enumerate([*self.trunk.main_branch[::2], *self.filters])
-        modules = {f"synth.{i}": conv for i, conv in layers}
-        modules["synth.stab"] = self.trunk.stabiliser_branch
-        return {
-            f"{name}.{kind}": getattr(module, kind)
-            for name, module in modules.items()
-            for kind in ("weight", "bias")
-        }
+        return synthesis_tensors(self.trunk, self.filters)
 
 
 def _block_diagonal(parts: Sequence[np.ndarray]) -> np.ndarray:

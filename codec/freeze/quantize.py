@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from codec.arch import Architecture, ParamSpec, exponent_groups, param_specs, segment_specs
-from codec.arch.network import GROUP_EXPONENTS
 from codec.arch.numerics import MAX_PARAM
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import CodecError
 

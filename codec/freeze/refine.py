@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from codec.arch import Architecture, ParamSpec, param_specs
-from codec.arch.network import GROUP_EXPONENTS
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.program import Program, load_network

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codec.arch import Architecture, Numerics, exponent_groups
-from codec.arch.network import GROUP_EXPONENTS
+from codec.arch.parameters import GROUP_EXPONENTS
 from codec.bitstream.elements import Network
 from codec.errors import BitstreamError
 from codec.fixedpoint.program import Program, load_network
@@ -116,7 +116,7 @@ def freeze(
     for group in [g for g in groups if g not in RATE_GROUPS + SYNTHESIS_GROUPS]:
         exponents[group] = search.best_exponent(group)
     search.features = search.make_features(load_network(search.network(), numerics))
-    for group in SYNTHESIS_GROUPS:
+    for group in [g for g in groups if g in SYNTHESIS_GROUPS]:
         exponents[group] = search.best_exponent(group)
     network = refine(search.meter, search.network(), arrays, search.features)
     return search.meter.frozen(network, search.codes(), integers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codec.arch import Architecture
 from codec.layers import TemporalAdaptive, TemporalCK
@@ -21,7 +21,6 @@ from codec.layers.kernels.pyramid import descend
 from codec.layers.kernels.rate import latent_bits
 from codec.layers.kernels.rate_layout import make_layout
 from codec.layers.kernels.temporal import apply_adaptive, apply_conv
-from codec.layers.synthesis import SynthesisConv2d
 from codec.layers.upsampling import Level
 from codec.model.entropy import EntropyModel
 from codec.model.picture import PictureModel, block_order
@@ -102,7 +101,7 @@ class FusedPictureModel(PictureModel):
         limits = self._limits()[self.arch.num_trunk :]
         frames = [0] * len(composed)
         for conv, own in zip(self.filters, limits, strict=True):
-            composed = convolve(composed, _weights(conv), conv.bias, frames, limits=own)
+            composed = convolve(composed, _stack_kernel(conv), _bias(conv), frames, limits=own)
         return composed
 
     def _needs_whole_features(self) -> bool:
@@ -111,33 +110,27 @@ class FusedPictureModel(PictureModel):
         return arch.max_level == 0 or is_temporal or arch.synthesis[0].kernel_space > 1
 
     def _synthesise_stack(self, stack: _Stack) -> Tensor:
-        convs = list(self.synthesis.main_branch)[::2]
-        limits = self._limits()[: len(convs)]
-        count = next((i for i, conv in enumerate(convs) if conv.kernel_size > 1), len(convs))
+        trunk = self._trunk()
+        larger = (i for i, (conv, _, _) in enumerate(trunk) if conv.kernel_size > 1)
+        count = next(larger, len(trunk))
         layers = [
-            Dense(conv.weight[:, :, 0, 0], conv.bias, conv.kind == "residual", *limits[i])
-            for i, conv in enumerate(convs[:count])
+            Dense(conv.weight[:, :, 0, 0], bias, conv.kind == "residual", *own)
+            for conv, bias, own in trunk[:count]
         ]
         taps = self.upsampling.up["0"] if "0" in self.upsampling.up else torch.zeros(4)
         stabiliser = self.synthesis.stabiliser_branch
-        y, straight = chain(
-            stack.doubled(),
-            stack.plain(),
-            stack.channels,
-            taps,
-            layers,
-            (stabiliser.weight[:, :, 0, 0], stabiliser.bias),
-        )
+        beside = (stabiliser.weight[:, :, 0, 0], _bias(stabiliser))
+        y, straight = chain(stack.doubled(), stack.plain(), stack.channels, taps, layers, beside)
         if not count:
             y = stack.plain().unflatten(0, (self.num_frames, -1))
-        if count == len(convs):
+        if count == len(trunk):
             return y + straight
         frames = [0] * self.num_frames
-        *inner, last = zip(convs[count:], limits[count:], strict=True)
-        for conv, own in inner:
-            y = convolve(y, _weights(conv), conv.bias, frames, limits=own)
-        conv, own = last
-        return convolve(y, _weights(conv), conv.bias, frames, limits=own, addend=straight)
+        *inner, last = trunk[count:]
+        for conv, bias, own in inner:
+            y = convolve(y, _stack_kernel(conv), bias, frames, limits=own)
+        conv, bias, own = last
+        return convolve(y, _stack_kernel(conv), bias, frames, limits=own, addend=straight)
 
 
 class _Stack:
@@ -180,15 +173,13 @@ def _joined(parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-def _weights(conv: SynthesisConv2d) -> Tensor:
-    """Weights (1, out, in, 1, k, k) with the skip of a residual layer as a weight of one."""
-    weight = conv.weight
-    if conv.kind == "residual":
-        identity = torch.zeros_like(weight)
-        middle = conv.kernel_size // 2
-        identity[:, :, middle, middle] = torch.eye(len(weight))
-        weight = weight + identity
-    return weight[None, :, :, None]
+def _stack_kernel(conv: nn.Module) -> Tensor:
+    """The kernel of a layer as one of a stack of frames, (1, out, in, 1, k, k)."""
+    return conv.kernel()[None, :, :, None]
+
+
+def _bias(conv: nn.Module) -> Tensor:
+    return conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
 
 
 class FusedSegmentModel(SegmentModel):

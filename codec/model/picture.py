@@ -26,7 +26,7 @@ from codec.arch import (
 from codec.arch.network import NUM_WEIGHTS
 from codec.layers import Synthesis, TemporalAdaptive, TemporalCK, TemporalConv
 from codec.layers.motion import motion_vectors, predict, split_vectors
-from codec.layers.synthesis import SynthesisConv2d
+from codec.layers.synthesis import make_layer, replicate_conv2d
 from codec.layers.upsampling import Level, Upsampling
 
 Blocks = dict[int, Tensor]
@@ -68,7 +68,7 @@ def build_temporal(
 def build_filters(arch: Architecture) -> nn.ModuleList:
     """The layers of the synthesis behind the prediction; none without motion."""
     return nn.ModuleList(
-        SynthesisConv2d(synthesis_inputs(arch, i), layer.out, layer.kernel_space, kind=layer.kind)
+        make_layer(layer, synthesis_inputs(arch, i))
         for i, layer in enumerate(arch.synthesis)
         if i >= arch.num_trunk
     )
@@ -141,6 +141,7 @@ class PictureModel(nn.Module):
             arch.num_inputs,
             arch.synthesis[: arch.num_trunk],
             flag_common_randomness=arch.common_randomness,
+            is_balanced=arch.has_motion,
         ).to(memory_format=torch.channels_last)
         self.filters = build_filters(arch)
 
@@ -193,11 +194,16 @@ class PictureModel(nn.Module):
         """(T, inputs, H, W) features (and noise planes) -> (T, num_straight, H, W)."""
         features = features.contiguous(memory_format=torch.channels_last)
         y = features
-        trunk_limits = self._limits()[: self.arch.num_trunk]
-        for conv, limits in zip(self.synthesis.main_branch[::2], trunk_limits, strict=True):
-            y = F.hardtanh(conv(y), *limits)
+        for conv, bias, limits in self._trunk():
+            y = F.hardtanh(replicate_conv2d(y, conv.kernel(), bias), *limits)
         stabiliser = self.synthesis.stabiliser_branch
         return y + stabiliser(features[:, : self.synthesis.stabiliser_ft])
+
+    def _trunk(self) -> list[tuple[nn.Module, Tensor, tuple[float, float]]]:
+        """The layers of the trunk, with their biases and limits."""
+        convs = self.synthesis.main_branch[::2]
+        biases = self.synthesis.biases(self.numerics.synth_limit)
+        return list(zip(convs, biases, self._limits()[: len(convs)], strict=True))
 
     def _limits(self) -> list[tuple[float, float]]:
         """What each layer of the synthesis is held to."""
@@ -265,11 +271,19 @@ class PictureModel(nn.Module):
             for name, tensor in block.tensors().items():
                 if tensor.numel():
                     named[f"temporal.{index}.{name}"] = tensor
-        for index, conv in enumerate([*self.synthesis.main_branch[::2], *self.filters]):
-            named[f"synth.{index}.weight"], named[f"synth.{index}.bias"] = conv.weight, conv.bias
-        stabiliser = self.synthesis.stabiliser_branch
-        named["synth.stab.weight"], named["synth.stab.bias"] = stabiliser.weight, stabiliser.bias
-        return named
+        return named | synthesis_tensors(self.synthesis, self.filters)
+
+
+def synthesis_tensors(synthesis: Synthesis, filters: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """The parameters of a synthesis and of the layers behind it by their names in the stream."""
+    layers = dict(enumerate([*synthesis.main_branch[::2], *filters]))
+    layers |= {"stab": synthesis.stabiliser_branch}
+    return {
+        f"synth.{name}.{kind}": tensor
+        for name, layer in layers.items()
+        for kind in ("weight", "bias")
+        if (tensor := getattr(layer, kind)) is not None
+    }
 
 
 def latent_shapes(

@@ -3,7 +3,7 @@
     python tests/golden/make.py
 
 Run it by hand, and only when the format of the stream changes on purpose: the files pin what every
-decoder of version 3 must show. Networks and latents are integers from a counter hash, so the same
+decoder of version 4 must show. Networks and latents are integers from a counter hash, so the same
 files come out on every machine. Frames are hashed by an own few lines, SHA-256 over the planes in
 order, samples above 8 bit as little-endian u16.
 """
@@ -99,7 +99,7 @@ MOTION = Architecture(
     arm_layers=1,
     temporal=(),
     synthesis=parse_layers(
-        ["6-1-linear-relu", "5-1-linear-none", "X-3-residual-none", "X-1-linear-none"], num_out=3
+        ["6-1-linear-relu", "5-1-linear-none", "X-3-difference-none", "X-1-linear-none"], num_out=3
     ),
     vector_frac=1,
     anchor_span=4,
@@ -144,6 +144,11 @@ def uniform(count: int, seed: int) -> np.ndarray:
     return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) / 2.0**52 - 1
 
 
+def _pictures(arch: Architecture) -> list[int]:
+    """The layers that make picture channels."""
+    return [i for i, layer in enumerate(arch.synthesis) if layer.out == arch.num_channels]
+
+
 def make_network(arch: Architecture, *, seed: int) -> Network:
     """Defaults plus random integers, with pictures around one half."""
     exponents = {group: EXPONENTS[group] for group in exponent_groups(arch)}
@@ -153,10 +158,9 @@ def make_network(arch: Architecture, *, seed: int) -> Network:
         change = np.rint(uniform(spec.size, seed + number) * SPREAD[spec.group] * 2**e)
         values[spec.name] = default_values(spec, e) + change.astype(np.int32).reshape(spec.shape)
     values["arm.out.bias"][1] = 3 << exponents["arm.bias"]
-    values["synth.stab.bias"][:] = 0
-    for i, layer in enumerate(arch.synthesis[:-1]):
-        if layer.out == arch.num_channels:
-            values[f"synth.{i}.bias"][:] = 0
+    for name in ["synth.stab.bias", *(f"synth.{i}.bias" for i in _pictures(arch))]:
+        if name in values:
+            values[name][:] = 0
     # A frame without references is predicted to be one half.
     level = 0 if arch.has_motion else 1 << exponents["synth.bias"] - 1
     values[f"synth.{len(arch.synthesis) - 1}.bias"][:] = level
