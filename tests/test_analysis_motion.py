@@ -145,12 +145,12 @@ def test_several_at_a_time_are_as_one_by_one(photo: np.ndarray) -> None:
 
 
 def test_low_rates_choose_larger_blocks_and_coarser_vectors(photo: np.ndarray) -> None:
-    noise = np.random.default_rng(3).normal(0, 0.02, (5, 72, 96)).astype(np.float32)
+    noise = np.random.default_rng(3).normal(0, 0.003, (5, 72, 96)).astype(np.float32)
     luma = _panned(photo, 5, (1, 5)) + noise
     archs = [motion_architecture("3"), replace(motion_architecture("4"), vector_frac=1)]
     low, high = ([m.j for m in search_motion(luma, archs, rd_lambda=x)] for x in (0.05, 1e-6))
-    assert low[1] < low[0]
-    assert high[0] < high[1]
+    assert low[1] < 0.9 * low[0]
+    assert high[1] > 0.95 * high[0]
 
 
 def test_vectors_without_surprise_cost_little() -> None:
@@ -186,12 +186,27 @@ def test_doubling_keeps_what_is_constant_or_a_ramp() -> None:
 def test_fields_that_latents_can_make_come_back_whole() -> None:
     coarse = np.array([[4, -9], [30, 2]])
     field = double_field((coarse << 8).astype(np.int32), (4, 4))
-    latents, made = fit_latents(area_means(field / 256, 1), (4, 3), 3, (32, 32))
-    assert np.abs(made / 256 - field / 256).max() < 1.5
-    assert latents[0].shape == (2, 2)
-    assert not latents[1].any() or np.abs(latents[1]).max() > 1
+    latents, made = fit_latents(coarse.repeat(2, 0).repeat(2, 1).astype(float), 4, 3, (32, 32))
+    assert (latents == coarse).all()
+    assert (made == field).all()
+    latents, made = fit_latents(field / 256, 3, 3, (32, 32))
+    assert np.abs(latents - field / 256).max() <= 0.5
+    assert (made == latents.astype(int) << 8).all()
 
 
 def test_latents_are_limited() -> None:
-    latents, _ = fit_latents(np.full((2, 2), 5000.0), (4, 3), 3, (16, 16))
-    assert all((values == LATENT_MAX).all() for values in latents)
+    latents, _ = fit_latents(np.full((2, 2), 5000.0), 4, 3, (16, 16))
+    assert (latents == LATENT_MAX).all()
+
+
+def test_each_frame_uses_the_grids_of_one_level(photo: np.ndarray) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.003, (5, 70, 96)).astype(np.float32)
+    luma = _zoomed(photo, 5)[:, :, :96] + noise
+    grids = [grid for grid in ARCH.grids if grid.motion]
+    low, high = (search_motion(luma, [ARCH], rd_lambda=x)[0] for x in (0.05, 1e-6))
+    assert sum(low.levels) > sum(high.levels), "low rates have larger blocks"
+    for found in (low, high):
+        for grid, latents in zip(grids, found.latents, strict=True):
+            unused = [level != grid.level for level in found.levels]
+            assert not latents[unused].any()
+        assert any(latents.any() for latents in found.latents)

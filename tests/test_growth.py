@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,27 @@ def moving_task() -> Task:
 
 def trainer_of(task: Task, backend=FUSED) -> Trainer:
     return Trainer(task, lambda step, total, cost: None, backend=backend)
+
+
+def test_motion_grids_of_levels_that_a_frame_does_not_use_stay_zero():
+    arch = architecture(
+        dynamic="0-3",
+        motion="3-4",
+        ifce_features=0,
+        synthesis=("8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"),
+    )
+    levels = (3, 4, 3, 4, 4)
+    task = with_motion(replace(moving_task(), arch=arch), [arch], threads=1)
+    task = replace(task, motion_levels=levels, motion=[torch.zeros_like(x) for x in task.motion])
+    phase = None
+    for stage in [*(stage.task for stage in plan_stages(task, 6)), task]:
+        phase = trainer_of(stage).go_on(phase, 3, (0.0, 1.0))
+        for _ in range(3):
+            phase.update()
+    for grid, latent in zip(arch.grids[: arch.num_motion_grids], phase.parameters, strict=False):
+        used = torch.tensor([level == grid.level for level in levels])
+        assert not latent[~used].any()
+        assert latent[used].any()
 
 
 @pytest.mark.parametrize("backend", [FUSED, PLAIN], ids=["fused", "plain"])

@@ -10,7 +10,7 @@ import numpy as np
 
 # The error at which a residue begins to be worth bits, in units of lambda.
 RESIDUE_FROM = 0.15
-RESIDUE_WEIGHT = 3.5
+RESIDUE_WEIGHT = 1.15
 # Mean squared over squared mean absolute error, of a Laplace density.
 SQUARE_OF_MEAN = 2.0
 # Training makes vectors that are cheaper than those of the search.

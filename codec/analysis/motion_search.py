@@ -51,18 +51,22 @@ class Motion(NamedTuple):
     """Motion latents to start training from, and what they and the residue would cost.
 
     `latents` has int16 (T, rows, columns) within +-255 for each motion grid, in coding order; zero
-    in frames where motion hardly helps. `j` is an estimate of J of the segment without its first
-    frame, in units of a frame.
+    in frames where motion hardly helps, and in grids of other levels than that of `levels`, (T,),
+    which is the only one that a frame uses. `j` is an estimate of J of the segment without its
+    first frame, in units of a frame.
     """
 
     latents: list[np.ndarray]
+    levels: tuple[int, ...]
     j: float
 
 
 class _FrameMotion(NamedTuple):
-    """The latents of one frame, (rows, columns) for each motion grid, and J of its residue."""
+    """The latents of one frame, (rows, columns) for each motion grid, the level of those that it
+    uses, and J of its residue."""
 
     latents: list[np.ndarray]
+    level: int
     j: float
 
 
@@ -102,12 +106,14 @@ def _joined(
     num_frames, *size = shape
     grids = [grid for grid in arch.grids if grid.motion]
     latents = [np.zeros((num_frames, *grid_shape(grid, *size)), np.int16) for grid in grids]
+    levels = [arch.block_level] * num_frames
     for frame, part in parts.items():
+        levels[frame] = part.level
         for grid, values in zip(latents, part.latents, strict=True):
             grid[frame] = values
     bits = sum(vector_bits(grid[1:]) for grid in latents)
     residues = sum(part.j for part in parts.values())
-    return Motion(latents, residues + rd_lambda * bits / (size[0] * size[1]))
+    return Motion(latents, tuple(levels), residues + rd_lambda * bits / (size[0] * size[1]))
 
 
 def _halved(picture: np.ndarray) -> np.ndarray:
@@ -230,15 +236,25 @@ def _search_frame(
         return window_errors(picture, inner_pair, made, block, block) / (block * block)
 
     still = errors(tuple(np.zeros_like(field) for field in (fields[0], fields[-1])))
-    found = []
-    for arch in archs:
-        latents, made = _latents(fields, arch, size, level)
+
+    def motion(arch: Architecture, grid_level: int) -> _FrameMotion:
+        latents, made = _latents(fields, arch, grid_level, size, level)
         left = errors(made)
         if left.sum() > STILL * still.sum():
             latents, left = [np.zeros_like(values) for values in latents], still
         cost = residue_cost(left, num_references=len(fields), rd_lambda=rd_lambda)
-        found.append(_FrameMotion(latents, cost))
-    return found
+        return _FrameMotion(latents, grid_level, cost)
+
+    def j(found: _FrameMotion) -> float:
+        bits = sum(vector_bits(values[None]) for values in found.latents)
+        return found.j + rd_lambda * bits / (size[0] * size[1])
+
+    return [min((motion(arch, own) for own in _levels(arch)), key=j) for arch in archs]
+
+
+def _levels(arch: Architecture) -> list[int]:
+    """Levels of motion grids, fine to coarse."""
+    return sorted({grid.level for grid in arch.grids if grid.motion})
 
 
 def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -252,24 +268,28 @@ def _resampled(field: np.ndarray, levels: tuple[int, int], size: tuple[int, int]
 
 
 def _latents(
-    fields: list[np.ndarray], arch: Architecture, size: tuple[int, int], level: int
+    fields: list[np.ndarray],
+    arch: Architecture,
+    grid_level: int,
+    size: tuple[int, int],
+    level: int,
 ) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Latents of each motion grid in order, and the two fields in quarter samples they make.
 
-    A frame with one field has one reference, which both of the returned ones lead to.
+    Only grids of `grid_level` are used. A frame with one field has one reference, which both of the
+    returned ones lead to.
     """
-    found, made = {}, []
+    latents = [np.zeros(grid_shape(grid, *size), np.int16) for grid in arch.grids if grid.motion]
+    made = []
     unit = 2.0 ** (SEARCH_FRAC - arch.vector_frac)
-    for component, indices in motion_grids(arch.grids).items():
-        if component >= 2 * len(fields):
-            found |= {i: np.zeros(grid_shape(arch.grids[i], *size), np.int16) for i in indices}
-            continue
-        there = (arch.block_level, level)
+    there = (arch.block_level, level)
+    for component in range(2 * len(fields)):
         wanted = _resampled(fields[component // 2][:, :, component % 2], there[::-1], size) / unit
-        levels = tuple(arch.grids[i].level for i in indices)
-        values, field = fit_latents(wanted, levels, arch.block_level, size)
-        found |= dict(zip(indices, values, strict=True))
+        values, field = fit_latents(wanted, grid_level, arch.block_level, size)
+        for i in motion_grids(arch.grids)[component]:
+            if arch.grids[i].level == grid_level:
+                latents[i] = values
         field = _resampled(field, there, size) * (unit / (1 << FIELD_FRAC))
         made.append(np.rint(field).astype(np.int32))
     pairs = [np.stack(made[k : k + 2], axis=2) for k in range(0, len(made), 2)]
-    return [found[i] for i in sorted(found)], (pairs[0], pairs[-1])
+    return latents, (pairs[0], pairs[-1])

@@ -35,8 +35,8 @@ class Plan:
     frames of 352x288; smaller ones get more (`training_steps`). `static`, `dynamic` and `hyper`
     are level ranges such as "0-6", `slow` is "STRIDE:LEVELS"; in layers `X` is the number of
     channels that come in (temporal) or of the picture (synthesis). `motion` has the levels of the
-    motion vectors, `vector_frac` and `anchor_span` are those of `Architecture`; where there are
-    several, the encoder chooses.
+    motion vectors, of which each frame uses one; `vector_frac` and `anchor_span` are those of
+    `Architecture`. Where there are several of the three, the encoder chooses.
     """
 
     steps: int

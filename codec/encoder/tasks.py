@@ -108,7 +108,7 @@ def with_motion(task: Task, archs: Sequence[Architecture], *, threads: int) -> T
     latents = [
         torch.from_numpy(grid).to(task.device, torch.float32) for grid in found[best].latents
     ]
-    return replace(task, arch=archs[best], motion=latents)
+    return replace(task, arch=archs[best], motion=latents, motion_levels=found[best].levels)
 
 
 def noise_tensor(task: Task) -> torch.Tensor:

@@ -101,7 +101,9 @@ class FusedPictureModel(PictureModel):
         limits = self._limits()[self.arch.num_trunk :]
         frames = [0] * len(composed)
         for conv, own in zip(self.filters, limits, strict=True):
-            composed = convolve(composed, _stack_kernel(conv), _bias(conv), frames, limits=own)
+            composed = convolve(
+                composed, _stack_kernel(conv), _or_zeros(conv.bias, conv), frames, limits=own
+            )
         return composed
 
     def _needs_whole_features(self) -> bool:
@@ -119,7 +121,7 @@ class FusedPictureModel(PictureModel):
         ]
         taps = self.upsampling.up["0"] if "0" in self.upsampling.up else torch.zeros(4)
         stabiliser = self.synthesis.stabiliser_branch
-        beside = (stabiliser.weight[:, :, 0, 0], _bias(stabiliser))
+        beside = (stabiliser.weight[:, :, 0, 0], _or_zeros(stabiliser.bias, stabiliser))
         y, straight = chain(stack.doubled(), stack.plain(), stack.channels, taps, layers, beside)
         if not count:
             y = stack.plain().unflatten(0, (self.num_frames, -1))
@@ -128,8 +130,9 @@ class FusedPictureModel(PictureModel):
         frames = [0] * self.num_frames
         *inner, last = trunk[count:]
         for conv, bias, own in inner:
-            y = convolve(y, _stack_kernel(conv), bias, frames, limits=own)
+            y = convolve(y, _stack_kernel(conv), _or_zeros(bias, conv), frames, limits=own)
         conv, bias, own = last
+        bias = _or_zeros(bias, conv)
         return convolve(y, _stack_kernel(conv), bias, frames, limits=own, addend=straight)
 
 
@@ -178,8 +181,8 @@ def _stack_kernel(conv: nn.Module) -> Tensor:
     return conv.kernel()[None, :, :, None]
 
 
-def _bias(conv: nn.Module) -> Tensor:
-    return conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+def _or_zeros(bias: Tensor | None, conv: nn.Module) -> Tensor:
+    return conv.weight.new_zeros(len(conv.weight)) if bias is None else bias
 
 
 class FusedSegmentModel(SegmentModel):

@@ -40,6 +40,7 @@ def _part(task: Task, prediction: Prediction) -> Task:
         task,
         frames=[task.frames[t] for t in numbers],
         motion=[grid[numbers] for grid in task.motion],
+        motion_levels=tuple(task.motion_levels[t] for t in numbers if task.motion_levels),
         noise=None if task.noise is None else task.noise[numbers],
         prediction=prediction,
         segment_frames=len(task.frames),

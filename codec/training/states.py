@@ -63,6 +63,8 @@ class Task:
     device: torch.device
     noise: Tensor | None = None  # planes of common randomness, (T, C, H, W)
     motion: Sequence[Tensor] = ()  # what motion grids start from, (T, h, w) each in coding order
+    # The level of the motion grids that each frame uses; those of other levels stay zero.
+    motion_levels: tuple[int, ...] = ()
     # If the frames are not a whole segment: the levels that they are, and the frames that it has.
     prediction: Prediction = ()
     segment_frames: int = 0

@@ -44,6 +44,7 @@ class Trainer:
         self.rd_lambda = task.rd_lambda
         self.backend = backend_for(task.device) if backend is None else backend
         self.planes = error_planes(task.frames, task.format, task.device)
+        self.used = _used_slices(task)
         self.generator = torch.Generator(device=task.device).manual_seed(task.seed)
         self.step, self.total = 0, 0
         self.last = Cost.unknown()
@@ -256,6 +257,8 @@ class Trainer:
             temperature=temperature,
             generator=self.generator,
         )
+        for index, used in self.used.items():
+            latents[index] = latents[index] * used
         return self._rounded_loss(model, latents)
 
     def _rounded_loss(self, model: nn.Module, latents: Sequence[Tensor]) -> Tensor:
@@ -274,6 +277,16 @@ class Trainer:
         """One step was made."""
         self.step += 1
         self.on_step(self.step, self.total, self.last)
+
+
+def _used_slices(task: Task) -> dict[int, Tensor]:
+    """1 or 0 for the slices (T, 1, 1) of motion grids of which frames use some alone, by grid."""
+    used = {}
+    for index in range(len(task.motion)):
+        own = [level == task.arch.grids[index].level for level in task.motion_levels]
+        if not all(own):
+            used[index] = torch.tensor(own, device=task.device)[:, None, None]
+    return used
 
 
 def _load(main: MainPhase, snapshot: Snapshot) -> None:
