@@ -147,10 +147,12 @@ def test_several_at_a_time_are_as_one_by_one(photo: np.ndarray) -> None:
 def test_low_rates_choose_larger_blocks_and_coarser_vectors(photo: np.ndarray) -> None:
     noise = np.random.default_rng(3).normal(0, 0.003, (5, 72, 96)).astype(np.float32)
     luma = _panned(photo, 5, (1, 5)) + noise
+    # Something else moves in the middle of a block of 16x16.
+    luma[:, 24:48, 40:72] = _panned(photo, 5, (0, 15))[:, 24:48, 40:72]
     archs = [motion_architecture("3"), replace(motion_architecture("4"), vector_frac=1)]
     low, high = ([m.j for m in search_motion(luma, archs, rd_lambda=x)] for x in (0.05, 1e-6))
-    assert low[1] < 0.9 * low[0]
-    assert high[1] > 0.95 * high[0]
+    assert low[1] < low[0]
+    assert high[0] < high[1]
 
 
 def test_vectors_without_surprise_cost_little() -> None:

@@ -34,6 +34,9 @@ from codec.media.frames import PixelFormat
 ARCHITECTURES = {
     "still": architecture(),
     "still with noise": architecture(static="0-4", common_randomness=True, up_taps=4, pre_taps=3),
+    "still with differences": architecture(
+        synthesis=("X-1-linear-none", "X-3-difference-relu", "X-5-difference-none")
+    ),
     "no fine grid": architecture(static="2-3", ifce_features=0),
     "clip": CLIP,
     "clip with noise": architecture(

@@ -39,7 +39,7 @@ ARCH = architecture(
         "2-3x1-ck-none@1/4",
         "3-3x1-adaptive-relu@1/2,res=1,gate=1,code=2,every=2",
     ),
-    synthesis=("8-1-linear-relu", "X+2-1-linear-none", "X-3-residual-none"),
+    synthesis=("8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"),
 )
 
 

@@ -101,7 +101,7 @@ def random_pair(case: Case):
     small = (".bias", "stab.weight", *(f"{i}.weight" for i in range(1, len(case.arch.synthesis))))
     for name in network.values:
         if name.startswith("synth.") and name.endswith(small):
-            network.values[name] >>= 2
+            network.values[name] >>= 1
     model = SegmentModel(case.arch, numerics=case.numerics, **case.size)
     load_floats(model, float_tensors(network, {}))
     latents = random_latents(case, rng)
@@ -117,14 +117,14 @@ def test_the_decoder_shows_what_the_model_makes(name: str) -> None:
     assert integers.shape == floats.shape == (case.num_frames, 3, case.height, case.width)
     assert np.abs(integers - floats).max() < case.tolerance
     if case.height > 1:
-        assert floats.std() > 0.01
+        assert floats.std() > 0.02
         assert np.mean((floats > 0) & (floats < 1)) > 0.6
 
 
 def test_with_several_levels_vectors_are_a_sixteenth_apart_at_most() -> None:
     """The decoder rounds a, and ratio a, before it subtracts; the model only the difference."""
     floats, integers = made_by_both(CASES["levels"])
-    assert floats.std() > 0.01
+    assert floats.std() > 0.02
     assert np.abs(integers - floats).max() < 0.05
     assert np.sqrt(np.mean((integers - floats) ** 2)) < 2e-3
 
