@@ -212,21 +212,29 @@ class PictureModel(nn.Module):
 
     def _compose(self, trunk: Tensor, latents: Sequence[Tensor]) -> Tensor:
         """Pictures (T, C, H, W) from what the trunk made, each predicted from earlier ones."""
-        vectors = self._vectors(latents)
+        # Parts of an indexed tensor would each make a gradient of its whole size.
+        trunks, vectors = trunk.unbind(), self._vectors(latents).unbind()
         frames = frames_of(self.prediction)
         place = {frame: t for t, frame in enumerate(frames)}
         pictures: dict[int, Tensor] = {}
+        references: dict[int, Tensor] = {}
         for level in self.prediction:
             own = [place[inter.frame] for inter in level]
             used = sorted({frame for inter in level for frame in inter[1:]} - {-1})
             number = {frame: i for i, frame in enumerate(used)} | {-1: -1}
-            references = [pictures[frame].clamp(0, 1) for frame in used]
+            for frame in used:
+                if frame not in references:
+                    references[frame] = F.hardtanh(pictures[frame], 0.0, 1.0)
             composed = self._predict(
-                trunk[own],
-                torch.stack(references) if used else trunk[:0, :-NUM_WEIGHTS],
+                torch.stack([trunks[t] for t in own]),
+                torch.stack([references[frame] for frame in used])
+                if used
+                else trunk[:0, :-NUM_WEIGHTS],
                 [number[inter.past] for inter in level],
                 [number[inter.future] for inter in level],
-                *split_vectors(vectors[own], [inter.ratio_q8 for inter in level]),
+                *split_vectors(
+                    torch.stack([vectors[t] for t in own]), [inter.ratio_q8 for inter in level]
+                ),
                 block_level=self.arch.block_level,
             )
             for inter, picture in zip(level, self._filter(composed), strict=True):
