@@ -263,16 +263,6 @@ def test_the_cost_that_is_told_never_rises():
     assert all(b <= a * (1 + 1e-9) for a, b in pairwise(js))
 
 
-def test_small_pictures_take_the_network_that_is_better_for_them(monkeypatch):
-    made = {}
-    for largest in (0, 48 * 64):
-        monkeypatch.setattr(codec.encoder.encode, "LEAN_PIXELS", largest)
-        report, _ = encode(picture(), preset="fast", steps=100)
-        made[largest] = (10 ** (-report.psnr_db / 10) + 1e-3 * report.bpp, report.network_bytes)
-    assert made[48 * 64] < made[0]
-    assert made[48 * 64][1] < made[0][1]
-
-
 def test_quality_is_even_and_lambda_falls_with_it():
     lambdas = [rd_lambda_of(q) for q in range(101)]
     assert all(a > b for a, b in pairwise(lambdas))

@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from hashlib import sha256
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -105,7 +106,8 @@ class Recipe:
 class Preset:
     """A point on the curve of time against size.
 
-    `lean` is tried beside `image` for small pictures, whose files networks are a large part of.
+    `lean` is tried beside `image` for small pictures, whose files networks are a large part of,
+    and `tiny` as well for those that are hardly more than icons.
     """
 
     name: str
@@ -115,6 +117,13 @@ class Preset:
     training: Recipe
     cost: str = ""
     lean: Plan | None = None
+    tiny: Plan | None = None
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that change with whatever changes files: a name may come to mean
+        something else."""
+        return sha256(repr(replace(self, description="", cost="")).encode()).hexdigest()[:12]
 
 
 def preset_names() -> tuple[str, ...]:
@@ -150,10 +159,10 @@ def parse_preset(text: str, *, name: str, source: str) -> Preset:
     except ValueError as error:  # of which TOMLDecodeError is one; another is for endless integers
         raise UsageError(f"{source}: not valid TOML: {error}") from error
     parts: dict[str, Any] = {"name": name, "description": "", **data}
-    if isinstance(parts.get("lean"), Mapping) and isinstance(parts.get("image"), Mapping):
-        parts["lean"] = _section(
-            Plan, {**parts["image"], **parts["lean"]}, where=f"{source}: [lean]"
-        )
+    for key in ("lean", "tiny"):
+        if isinstance(parts.get(key), Mapping) and isinstance(parts.get("image"), Mapping):
+            values = {**parts["image"], **parts[key]}
+            parts[key] = _section(Plan, values, where=f"{source}: [{key}]")
     for key, kind in (("image", Plan), ("clip", Plan), ("training", Recipe)):
         parts[key] = _section(kind, parts.get(key), where=f"{source}: [{key}]")
     return _section(Preset, parts, where=source)

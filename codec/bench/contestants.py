@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from codec.arch.presets import Preset, load_preset
+from codec.arch.presets import load_preset
 from codec.arrays import array_of, clip_of
 from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
 from codec.bench.conventional import STILL_CODECS, StillCodec
@@ -68,7 +67,7 @@ def own_contestant(preset_name: str, settings: Mapping[str, EncodeOptions]) -> C
     from codec.encoder import choose_device
 
     options = next(iter(settings.values()))
-    words = [f"modcodec {package_version('modcodec')}", f"preset {_digest(preset)}"]
+    words = [f"modcodec {package_version('modcodec')}", f"preset {preset.digest}"]
     words += [f"{name} {getattr(options, name)}" for name in ("seed", "steps")]
     words.append(f"device {choose_device(options.device).type}")
 
@@ -114,9 +113,3 @@ def _encode_own(content: Content, options: EncodeOptions) -> Encoded:
     clip = content if isinstance(content, Clip) else clip_of(content)
     report = encode_clip(clip, file, options=options)
     return Encoded(file.getvalue(), report.network_bytes)
-
-
-def _digest(preset: Preset) -> str:
-    """Changes with whatever in a preset changes files: a name may come to mean something else."""
-    parts = {name: asdict(getattr(preset, name)) for name in ("image", "clip", "training")}
-    return sha256(repr(parts).encode()).hexdigest()[:12]

@@ -6,8 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import ceil
 from pathlib import Path
@@ -19,11 +18,12 @@ from codec.bitstream.chunks import VERSION
 from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.encoder.coding import Coded, code_segment
-from codec.encoder.finish import Finisher, choose
-from codec.encoder.pace import TRIALS_FACTOR, Pace, steps_for_time, work_of
+from codec.encoder.finish import Finisher
+from codec.encoder.pace import Pace, steps_for_time, trials_factor, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
 from codec.encoder.tasks import check_size, choose_device, make_task, preset_steps
+from codec.encoder.trial import choose, plans_for
 from codec.errors import CodecError, InputError, TargetError, UsageError
 from codec.freeze.measure import Frozen, network_bits
 from codec.freeze.quantize import START_EXPONENTS, quantize_network, to_arrays
@@ -43,8 +43,6 @@ OnProgress = Callable[[Progress], None]
 LEAST_END_BYTES, MOST_END_BYTES, INDEX_BYTES = 14, 24, 10
 # What is left of the bits of networks when their steps are chosen, measured on pictures.
 COARSER_STEPS = 0.5
-# Up to this size a second, smaller network is tried.
-LEAN_PIXELS = 300_000
 
 
 def encode_clip(
@@ -234,20 +232,12 @@ class _Encode:
             coded, rd_lambda = search(trainer, trained, window, steps=steps, tools=tools)
         return Finished(coded, rd_lambda, trainer.step)
 
-    @property
-    def _tries_lean(self) -> bool:
-        info = self.clip.info
-        return self.preset.lean is not None and info.width * info.height <= LEAN_PIXELS
-
     def _task(self, frames: list[Frame]) -> Task:
-        """What is fitted to a segment; small pictures try two networks and take the better one."""
-        info, preset = self.clip.info, self.preset
-        plans = [preset.image if len(frames) == 1 else preset.clip]
-        if len(frames) == 1 and self._tries_lean:
-            plans.append(preset.lean)
+        """What is fitted to a segment; small pictures try several networks and take the best."""
         how = {"rd_lambda": self.options.effective_lambda, "seed": self.options.seed}
         how |= {"device": self.device, "threads": self.threads}
-        tasks = [make_task(frames, info, preset, plan, **how) for plan in plans]
+        plans = plans_for(self.preset, self.clip.info, len(frames))
+        tasks = [make_task(frames, self.clip.info, self.preset, plan, **how) for plan in plans]
         if len(tasks) == 1:
             return tasks[0]
         if self.checkpoint.choice is None:
@@ -264,8 +254,8 @@ class _Encode:
         is_search = self.target is not None
         # Steps take as long as they have pixels, and scene cuts make segments of any length.
         parts_left = max(1.0, self._frames_left(len(self.totals.errors)) / len(task.frames))
-        if self.clip.info.is_still and self._tries_lean:
-            step_seconds *= TRIALS_FACTOR
+        if self.clip.info.is_still:
+            step_seconds *= trials_factor(len(plans_for(self.preset, self.clip.info, 1)))
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:
             seconds = self.options.time_s / parts_left
@@ -337,10 +327,9 @@ class _Encode:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""
         info, options = self.clip.info, self.options
-        parts = {name: asdict(getattr(self.preset, name)) for name in ("image", "clip", "training")}
         return {
             "format": VERSION,
-            "preset": f"{self.preset.name} {sha256(repr(parts).encode()).hexdigest()[:12]}",
+            "preset": f"{self.preset.name} {self.preset.digest}",
             "rd_lambda": options.effective_lambda,
             "target": options.target,
             "seed": options.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from codec.freeze.latents import change_latents
@@ -12,12 +11,9 @@ from codec.freeze.search import freeze
 from codec.layers.quantizers import hard_round
 from codec.training.slopes import distortion_slopes
 from codec.training.states import Task, Trained
-from codec.training.trainer import Trainer
 
 # A pass over latents takes about twice as long as a training step.
 STEPS_PER_PASS = 20
-# Fewer say little about which of two networks is better.
-FEWEST_TRIAL_STEPS = 100
 # Small segments get as many passes as take some seconds.
 PASS_PIXELS, MOST_PASSES = 8_000_000, 60
 
@@ -61,14 +57,3 @@ class Finisher:
         target = replace(self._target, rd_lambda=rd_lambda)
         meter = Meter(self._task.arch, self._task.numerics, self._frozen.latents, target)
         return change_latents(meter, self._frozen, self._slopes, passes=self._passes)
-
-
-def choose(tasks: Sequence[Task], *, steps: int, threads: int) -> int:
-    """The number of the task with the least J, networks included, after some of the steps."""
-    costs = []
-    for task in tasks:
-        short = min(steps, max(FEWEST_TRIAL_STEPS, steps // 10))
-        trained = Trainer(task, lambda *_: None).run(short)
-        finisher = Finisher(task, trained, rd_lambda=task.rd_lambda, steps=short, threads=threads)
-        costs.append(finisher.cost)
-    return costs.index(min(costs))

@@ -11,8 +11,13 @@ EVALUATIONS = 1.15
 FREEZE_STEPS = 50
 # A search for a target makes some refinements, each a sixteenth of the steps, and freezes again.
 TARGET_FACTOR, TARGET_FREEZES = 1.25, 4
-# Two networks that are tried take a tenth of the steps each, and are frozen.
-TRIALS_FACTOR = 1.3
+# A network that is tried takes a tenth of the steps, and is frozen.
+TRIAL_SHARE = 0.15
+
+
+def trials_factor(num_networks: int) -> float:
+    """How much longer steps seem to be where so many networks are tried."""
+    return 1 + TRIAL_SHARE * num_networks if num_networks > 1 else 1.0
 
 
 def work_of(steps: int, *, is_search: bool) -> float:

@@ -1,0 +1,37 @@
+"""Which of several networks a picture gets: all are trained a little, the best one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codec.arch.presets import Plan, Preset
+from codec.encoder.finish import Finisher
+from codec.media.frames import ClipInfo
+from codec.training.states import Task
+from codec.training.trainer import Trainer
+
+# Up to these sizes (pixels) the preset's smaller networks are tried.
+LEAN_PIXELS, TINY_PIXELS = 300_000, 40_000
+# The steps of a trial, as a share of all; fewer than that many say little.
+STEPS_SHARE, FEWEST_STEPS = 0.1, 100
+
+
+def plans_for(preset: Preset, info: ClipInfo, num_frames: int) -> list[Plan]:
+    """The networks that are tried for a segment of so many frames, large ones first."""
+    if num_frames > 1:
+        return [preset.clip]
+    num_pixels = info.width * info.height
+    smaller = ((preset.lean, LEAN_PIXELS), (preset.tiny, TINY_PIXELS))
+    own = [plan for plan, most in smaller if plan is not None and num_pixels <= most]
+    return [preset.image, *own]
+
+
+def choose(tasks: Sequence[Task], *, steps: int, threads: int) -> int:
+    """The number of the task with the least J, networks included, after some of the steps."""
+    short = min(steps, max(FEWEST_STEPS, int(STEPS_SHARE * steps)))
+    costs = []
+    for task in tasks:
+        trained = Trainer(task, lambda *_: None).run(short)
+        finisher = Finisher(task, trained, rd_lambda=task.rd_lambda, steps=short, threads=threads)
+        costs.append(finisher.cost)
+    return costs.index(min(costs))
