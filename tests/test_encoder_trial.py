@@ -55,7 +55,7 @@ def test_what_is_tried_depends_on_the_kind_and_the_size(preset: Preset) -> None:
     assert trial.plans_for(preset, large, 1) == [preset.image]
     assert trial.plans_for(preset, pan(RGB, 40, 56, 2).info, 2) == [preset.clip]
     instant = load_preset("instant")
-    assert trial.plans_for(instant, icon, 1) == [instant.image]
+    assert trial.plans_for(instant, icon, 1) == [instant.image, instant.tiny]
 
 
 def test_smaller_networks_are_those_of_pictures_but_for_what_they_say(preset: Preset) -> None:

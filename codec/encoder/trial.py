@@ -12,8 +12,9 @@ from codec.training.trainer import Trainer
 
 # Up to these sizes (pixels) the preset's smaller networks are tried.
 LEAN_PIXELS, TINY_PIXELS = 300_000, 40_000
-# The steps of a trial, as a share of all; fewer than that many say little.
-STEPS_SHARE, FEWEST_STEPS = 0.1, 100
+# The steps of a trial, as a share of all; fewer than that many say little. Tiny networks take more
+# steps to show what they can do, and icons take little time for each.
+STEPS_SHARE, FEWEST_STEPS, FEWEST_ICON_STEPS = 0.1, 100, 400
 
 
 def plans_for(preset: Preset, info: ClipInfo, num_frames: int) -> list[Plan]:
@@ -28,7 +29,9 @@ def plans_for(preset: Preset, info: ClipInfo, num_frames: int) -> list[Plan]:
 
 def choose(tasks: Sequence[Task], *, steps: int, threads: int) -> int:
     """The number of the task with the least J, networks included, after some of the steps."""
-    short = min(steps, max(FEWEST_STEPS, int(STEPS_SHARE * steps)))
+    is_icon = tasks[0].height * tasks[0].width <= TINY_PIXELS
+    fewest = FEWEST_ICON_STEPS if is_icon else FEWEST_STEPS
+    short = min(steps, max(fewest, int(STEPS_SHARE * steps)))
     costs = []
     for task in tasks:
         trained = Trainer(task, lambda *_: None).run(short)
