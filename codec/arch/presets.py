@@ -123,7 +123,9 @@ class Preset:
     def digest(self) -> str:
         """12 hex digits that change with whatever changes files: a name may come to mean
         something else."""
-        return sha256(repr(replace(self, description="", cost="")).encode()).hexdigest()[:12]
+        return sha256(repr(replace(self, name="", description="", cost="")).encode()).hexdigest()[
+            :12
+        ]
 
 
 def preset_names() -> tuple[str, ...]:
