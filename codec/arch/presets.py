@@ -123,9 +123,8 @@ class Preset:
     def digest(self) -> str:
         """12 hex digits that change with whatever changes files: a name may come to mean
         something else."""
-        return sha256(repr(replace(self, name="", description="", cost="")).encode()).hexdigest()[
-            :12
-        ]
+        parts = repr(replace(self, name="", description="", cost=""))
+        return sha256(parts.encode()).hexdigest()[:12]
 
 
 def preset_names() -> tuple[str, ...]:

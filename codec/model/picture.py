@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +93,11 @@ def stack_frames(blocks: Blocks, num_frames: int) -> Tensor:
     order = block_order(blocks)
     parts = [expand_frames(blocks[stride], stride, num_frames) for stride in order]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _picked(parts: Sequence[Tensor] | Mapping[int, Tensor], numbers: Iterable[int]) -> Tensor:
+    """Some of the parts as one tensor, along a new first axis."""
+    return torch.stack([parts[number] for number in numbers])
 
 
 class PictureModel(nn.Module):
@@ -226,20 +231,16 @@ class PictureModel(nn.Module):
                 if frame not in references:
                     references[frame] = F.hardtanh(pictures[frame], 0.0, 1.0)
             composed = self._predict(
-                torch.stack([trunks[t] for t in own]),
-                torch.stack([references[frame] for frame in used])
-                if used
-                else trunk[:0, :-NUM_WEIGHTS],
+                _picked(trunks, own),
+                _picked(references, used) if used else trunk[:0, :-NUM_WEIGHTS],
                 [number[inter.past] for inter in level],
                 [number[inter.future] for inter in level],
-                *split_vectors(
-                    torch.stack([vectors[t] for t in own]), [inter.ratio_q8 for inter in level]
-                ),
+                *split_vectors(_picked(vectors, own), [inter.ratio_q8 for inter in level]),
                 block_level=self.arch.block_level,
             )
             for inter, picture in zip(level, self._filter(composed), strict=True):
                 pictures[inter.frame] = picture
-        return torch.stack([pictures[frame] for frame in frames])
+        return _picked(pictures, frames)
 
     def _vectors(self, latents: Sequence[Tensor]) -> Tensor:
         arch = self.arch
