@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -226,14 +227,13 @@ def test_time_becomes_steps_that_are_told_and_kept():
 
 
 def test_more_time_is_more_steps():
-    counts = [steps_for_time(t, 0.1, is_search=False) for t in (1, 30, 60, 120)]
-    assert counts[0] == 1
-    assert counts == sorted(set(counts))
-    for seconds in (30, 60, 120):
-        for is_search in (False, True):
-            steps = steps_for_time(seconds, 0.1, is_search=is_search)
-            assert work_of(steps, is_search=is_search) * 0.1 <= seconds + 1e-9
-            assert work_of(steps + 1, is_search=is_search) * 0.1 > seconds - 1e-9
+    for is_search in (False, True):
+        work = partial(work_of, is_search=is_search)
+        counts = [steps_for_time(t, 0.1, work) for t in (1, 30, 60, 120)]
+        assert counts[0] == 1
+        assert counts == sorted(set(counts))
+        for seconds, steps in zip((30, 60, 120), counts[1:], strict=True):
+            assert work(steps) * 0.1 <= seconds < work(steps + 1) * 0.1
 
 
 def test_the_clock_of_steps_starts_with_the_first_one(monkeypatch):

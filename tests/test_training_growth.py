@@ -15,7 +15,7 @@ from codec.encoder.tasks import noise_tensor, with_motion
 from codec.jit import get_threads, set_threads
 from codec.media.frames import PixelFormat
 from codec.training import phase
-from codec.training.growth import plan_stages
+from codec.training.growth import num_growth_steps, plan_stages
 from codec.training.schedule import plan_steps
 from codec.training.states import Cost, Task, Trained
 from codec.training.trainer import Trainer
@@ -64,13 +64,15 @@ def equal(first: Trained, second: Trained) -> bool:
 def test_phases_of_a_growing_segment_add_up(shares: tuple[float, float]) -> None:
     recipe = Recipe(candidates=3, growth_share=shares[0], tail_share=shares[1])
     for steps in range(1, 60):
-        plan = plan_steps(recipe, steps, grows=True)
+        growth = num_growth_steps(replace(moving_task(), recipe=recipe), steps)
+        plan = plan_steps(recipe, steps, growth_steps=growth)
         assert plan.total == steps
-        assert plan.num_candidates == 1
+        assert plan.growth_steps == growth == int(steps * shares[0])
+        assert plan.num_candidates == 1 or not growth
         assert plan.main_steps >= 1
         assert min(plan.candidate_steps, plan.tail_steps) >= 0
-    plan = plan_steps(Recipe(growth_share=0.25, tail_share=0.05), 1000, grows=True)
-    assert (plan.candidate_steps, plan.main_steps, plan.tail_steps) == (250, 700, 50)
+    plan = plan_steps(Recipe(tail_share=0.05), 1000, growth_steps=250)
+    assert (plan.before_main, plan.main_steps, plan.tail_steps) == (250, 700, 50)
 
 
 def test_stages_have_the_frames_of_the_first_levels_and_equal_shares() -> None:
@@ -132,10 +134,10 @@ def test_trainings_start_from_the_motion_that_was_found() -> None:
 
 
 def test_frames_grow_only_where_there_is_motion() -> None:
-    assert Trainer(moving_task(), ignore).grows
-    assert not Trainer(moving_task(num_frames=1), ignore).grows
-    assert Trainer(moving_task(ARCHITECTURES["temporal layers"]), ignore).grows
-    assert not Trainer(plan_stages(moving_task(), 9)[0].task, ignore).grows
+    assert num_growth_steps(moving_task(), 40) == 10
+    assert num_growth_steps(moving_task(num_frames=1), 40) == 0
+    assert num_growth_steps(moving_task(ARCHITECTURES["temporal layers"]), 40) == 10
+    assert num_growth_steps(plan_stages(moving_task(), 9)[0].task, 40) == 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 45])
@@ -188,15 +190,15 @@ def test_resumed_trainings_end_like_those_that_were_not_interrupted(name: str) -
     task = moving_task(ARCHITECTURES[name])
     snapshots: list[phase.Snapshot] = []
     whole = Trainer(task, ignore).run(40, on_snapshot=snapshots.append)
-    plan = plan_steps(task.recipe, 40, grows=True)
-    growth = sum(stage.steps for stage in plan_stages(task, plan.candidate_steps))
+    plan = plan_steps(task.recipe, 40, growth_steps=num_growth_steps(task, 40))
+    growth = sum(stage.steps for stage in plan_stages(task, plan.growth_steps))
     assert len(snapshots) == growth + plan.main_steps
     for index in (0, growth // 2, growth - 1, growth, len(snapshots) - 1):
         heard: list[int] = []
         trainer = Trainer(task, lambda step, total, cost, heard=heard: heard.append(step))
         assert equal(trainer.run(40, snapshot=snapshots[index]), whole)
         assert heard == list(range(heard[0], 41))
-        assert index < growth or heard[0] == plan.candidate_steps + index - growth + 2
+        assert index < growth or heard[0] == plan.growth_steps + index - growth + 2
 
 
 def test_refining_goes_on_from_the_result() -> None:

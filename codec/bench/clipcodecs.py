@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # One closed group of pictures however long the clip is, as this codec has one segment.
 _X264 = "keyint=infinite:scenecut=0:bframes=8:threads={threads}:sliced-threads=0"
-# In AVX-512, the macroblock tree of x264 core 165 reads what nobody wrote: files of one clip differ.
+# With AVX-512, the macroblock tree of x264 core 165 reads what nobody wrote: files differ by run.
 _X264_WITHOUT_AVX512 = ":asm=AVX2"
 # With more frame threads than one, files would depend on the number of cores.
 _X265 = (

@@ -19,11 +19,11 @@ from codec.bitstream.network import write_network
 from codec.bitstream.writer import StreamWriter, write_still
 from codec.encoder.coding import Coded, code_segment
 from codec.encoder.finish import Finisher
-from codec.encoder.pace import Pace, steps_for_time, trials_factor, work_of
+from codec.encoder.pace import Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
 from codec.encoder.tasks import check_size, choose_device, make_task, preset_steps
-from codec.encoder.trial import choose, plans_for
+from codec.encoder.trial import choose, plans_for, trials_work
 from codec.errors import CodecError, InputError, TargetError, UsageError
 from codec.freeze.measure import Frozen, network_bits
 from codec.freeze.quantize import START_EXPONENTS, quantize_network, to_arrays
@@ -251,22 +251,28 @@ class _Encode:
         if self.pace.is_planned:
             return self.checkpoint.steps
         step_seconds = Trainer(task, lambda *_: None).measure_step()
-        is_search = self.target is not None
         # Steps take as long as they have pixels, and scene cuts make segments of any length.
         parts_left = max(1.0, self._frames_left(len(self.totals.errors)) / len(task.frames))
-        if self.clip.info.is_still:
-            step_seconds *= trials_factor(len(plans_for(self.preset, self.clip.info, 1)))
         steps = self.checkpoint.steps or self.options.steps
         if steps is None and self.options.time_s is not None:
             seconds = self.options.time_s / parts_left
-            steps = steps_for_time(seconds, step_seconds, is_search=is_search)
+            steps = steps_for_time(seconds, step_seconds, self._work)
         elif steps is None:
             num_frames = balanced_length(self.length, self._num_frames)
             steps = preset_steps(self.preset, self.clip.info, num_frames)
         self.checkpoint.steps = steps
-        self.pace.plan(step_seconds * work_of(steps, is_search=is_search) * parts_left)
+        self.pace.plan(step_seconds * self._work(steps) * parts_left)
         self._tell("estimate", Cost.unknown(), step=0, segment=0)
         return steps
+
+    def _work(self, steps: int) -> float:
+        """All work of a segment with so many steps, in units of a plain step."""
+        work = work_of(steps, is_search=self.target is not None)
+        info = self.clip.info
+        if not info.is_still:
+            return work
+        num_networks = len(plans_for(self.preset, info, 1))
+        return work + trials_work(steps, info.width * info.height, num_networks)
 
     def _window(self, first_frame: int, num_frames: int) -> Window | None:
         """What a segment shall reach; of the bytes that are left it gets its share by frames."""

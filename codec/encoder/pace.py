@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
+from collections.abc import Callable
 
 # Measured with preset `medium` (docs/experiments.md): evaluations and, later, passes over latents
 # make a step this much longer; rounding, coding and checking take as long as so many steps.
@@ -11,13 +13,6 @@ EVALUATIONS = 1.15
 FREEZE_STEPS = 50
 # A search for a target makes some refinements, each a sixteenth of the steps, and freezes again.
 TARGET_FACTOR, TARGET_FREEZES = 1.25, 4
-# A network that is tried takes a tenth of the steps, and is frozen.
-TRIAL_SHARE = 0.15
-
-
-def trials_factor(num_networks: int) -> float:
-    """How much longer steps seem to be where so many networks are tried."""
-    return 1 + TRIAL_SHARE * num_networks if num_networks > 1 else 1.0
 
 
 def work_of(steps: int, *, is_search: bool) -> float:
@@ -27,11 +22,10 @@ def work_of(steps: int, *, is_search: bool) -> float:
     return EVALUATIONS * steps + FREEZE_STEPS
 
 
-def steps_for_time(seconds: float, step_seconds: float, *, is_search: bool) -> int:
-    """Steps of a segment that take `seconds` with all else that it needs; at least 1."""
-    fixed = work_of(0, is_search=is_search)
-    slope = work_of(1, is_search=is_search) - fixed
-    return max(1, math.floor((seconds / step_seconds - fixed) / slope))
+def steps_for_time(seconds: float, step_seconds: float, work: Callable[[int], float]) -> int:
+    """Most steps whose `work`, in units of a plain step, takes at most `seconds`; at least 1."""
+    plain = seconds / step_seconds
+    return max(1, bisect_right(range(1, math.floor(plain) + 1), plain, key=work))
 
 
 class Pace:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from codec.arch.presets import Plan, Preset
 from codec.encoder.finish import Finisher
+from codec.encoder.pace import work_of
 from codec.media.frames import ClipInfo
 from codec.training.states import Task
 from codec.training.trainer import Trainer
@@ -27,11 +28,22 @@ def plans_for(preset: Preset, info: ClipInfo, num_frames: int) -> list[Plan]:
     return [preset.image, *own]
 
 
+def trial_steps(steps: int, num_pixels: int) -> int:
+    """Steps that each network is tried with where the best one will be trained for `steps`."""
+    fewest = FEWEST_ICON_STEPS if num_pixels <= TINY_PIXELS else FEWEST_STEPS
+    return min(steps, max(fewest, int(STEPS_SHARE * steps)))
+
+
+def trials_work(steps: int, num_pixels: int, num_networks: int) -> float:
+    """What trying that many networks takes, in units of a plain step; one is not tried."""
+    if num_networks == 1:
+        return 0.0
+    return num_networks * work_of(trial_steps(steps, num_pixels), is_search=False)
+
+
 def choose(tasks: Sequence[Task], *, steps: int, threads: int) -> int:
     """The number of the task with the least J, networks included, after some of the steps."""
-    is_icon = tasks[0].height * tasks[0].width <= TINY_PIXELS
-    fewest = FEWEST_ICON_STEPS if is_icon else FEWEST_STEPS
-    short = min(steps, max(fewest, int(STEPS_SHARE * steps)))
+    short = trial_steps(steps, tasks[0].num_pixels)
     costs = []
     for task in tasks:
         trained = Trainer(task, lambda *_: None).run(short)

@@ -1,4 +1,7 @@
-"""The first steps of a predicted segment: few frames at first, which the others then start from."""
+"""The first steps of a segment: a part of it at first, which the rest then starts from.
+
+Of a predicted segment that is some frames, of a picture its half size.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,55 @@ from typing import NamedTuple
 import torch
 
 from codec.arch import Prediction, frames_of, slice_of
+from codec.training.halving import HALF_STEPS, carry_up, half_size, is_worth_halving
 from codec.training.phase import MainPhase
 from codec.training.states import Task
 
 
 class Stage(NamedTuple):
-    """The task of some frames of a segment, and its steps."""
+    """The task of a part of a segment, its steps, and its share of the time of all parts."""
 
     task: Task
     steps: int
+    share: float
+
+
+def num_growth_steps(task: Task, steps: int) -> int:
+    """How many of all steps go to parts of the segment at first; 0 where it is trained whole."""
+    share = int(steps * task.recipe.growth_share)
+    if task.arch.has_motion and len(task.frames) > 1 and not task.prediction:
+        return share
+    return min(HALF_STEPS, share) if is_worth_halving(task) else 0
 
 
 def plan_stages(task: Task, steps: int) -> list[Stage]:
-    """Stages that take about as long as `steps` steps of all frames, each the same share.
+    """Stages that take about as long as `steps` steps of all.
 
-    Stage k has the frames of the first k + 1 levels; the whole segment is none of them.
+    Those of frames have the same share each: number k has those of the first k + 1 levels, the
+    whole segment is none of them. The first frame starts at half its size.
     """
+    if not task.arch.has_motion:
+        return [Stage(half_size(task), 4 * steps, 1.0)]
     num_frames = len(task.frames)
     levels = task.arch.prediction(num_frames)
     stages = []
     for count in range(1, len(levels)):
         part = _part(task, levels[:count])
         each = steps * num_frames // (len(levels) - 1) // len(part.frames)
-        stages.append(Stage(part, each))
-    return stages
+        stages.append(Stage(part, each, 1 / (len(levels) - 1)))
+    return [*_from_half_size(stages[0]), *stages[1:]]
+
+
+def _from_half_size(stage: Stage) -> list[Stage]:
+    """The stage of a single frame with some of its time for half the size."""
+    half = min(HALF_STEPS, int(stage.steps * stage.task.recipe.growth_share))
+    if half == 0 or not is_worth_halving(stage.task):
+        return [stage]
+    share = stage.share * half / stage.steps
+    return [
+        Stage(half_size(stage.task), 4 * half, share),
+        stage._replace(steps=stage.steps - half, share=stage.share - share),
+    ]
 
 
 def _part(task: Task, prediction: Prediction) -> Task:
@@ -48,7 +76,14 @@ def _part(task: Task, prediction: Prediction) -> Task:
 
 
 def carry_over(before: MainPhase, after: MainPhase) -> None:
-    """Give a phase with more frames the networks, what SOAP knows of them, and the latents."""
+    """Give a phase with more of the segment the networks, what SOAP knows of them, and latents."""
+    if before.state.model.arch != after.state.model.arch:
+        carry_up(before, after)
+    else:
+        _carry_frames(before, after)
+
+
+def _carry_frames(before: MainPhase, after: MainPhase) -> None:
     after.state.model.load_state_dict(before.state.model.state_dict())
     after.optimizers.load_networks(before.optimizers)
     few, many = (frames_of(phase.state.model.picture.prediction) for phase in (before, after))

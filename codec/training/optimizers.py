@@ -75,6 +75,12 @@ class Optimizers:
         """Go on with what another one knows of networks of the same shapes."""
         self.network_optimizer.load(other.network_optimizer.state())
 
+    def adopt_networks(
+        self, other: Optimizers, sources: Mapping[nn.Parameter, nn.Parameter]
+    ) -> None:
+        """Go on with what another one knows of the parameters that these began as."""
+        self.network_optimizer.adopt(other.network_optimizer, sources)
+
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on with what `state` gave, for the same parameters."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "latents": {}}

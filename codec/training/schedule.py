@@ -10,8 +10,9 @@ from codec.arch.presets import Recipe
 
 @dataclass(frozen=True)
 class Phases:
-    """Steps of the three phases: each candidate, the main phase, the tail with rounded latents."""
+    """Steps of the phases: parts of a segment, each candidate, the main phase, the rounded tail."""
 
+    growth_steps: int
     num_candidates: int
     candidate_steps: int
     main_steps: int
@@ -20,23 +21,26 @@ class Phases:
     @property
     def total(self) -> int:
         """Steps in all."""
-        return self.num_candidates * self.candidate_steps + self.main_steps + self.tail_steps
+        return self.before_main + self.main_steps + self.tail_steps
+
+    @property
+    def before_main(self) -> int:
+        """Steps that are made when the main phase begins."""
+        return self.growth_steps + self.num_candidates * self.candidate_steps
 
 
-def plan_steps(recipe: Recipe, steps: int, *, grows: bool = False) -> Phases:
-    """Split `steps` (at least 1) into phases; short trainings have a single candidate.
+def plan_steps(recipe: Recipe, steps: int, *, growth_steps: int = 0) -> Phases:
+    """Split `steps` (at least 1) into phases; there is one candidate where few steps are left.
 
-    A segment that grows has one, with the steps of all its stages.
+    Neither are there more where parts of the segment are trained first.
     """
-    if grows:
-        growth, tail = int(steps * recipe.growth_share), int(steps * recipe.tail_share)
-        return Phases(1, growth, steps - growth - tail, tail)
-    candidates = max(1, recipe.candidates)
+    tail, candidates = int(steps * recipe.tail_share), max(1, recipe.candidates)
+    if growth_steps:
+        return Phases(growth_steps, 1, 0, steps - growth_steps - tail, tail)
     each = int(steps * recipe.candidate_share) // candidates
     if candidates == 1 or each < 4:
         candidates, each = 1, 0
-    tail = int(steps * recipe.tail_share)
-    return Phases(candidates, each, steps - candidates * each - tail, tail)
+    return Phases(0, candidates, each, steps - candidates * each - tail, tail)
 
 
 def linear(ends: tuple[float, float], progress: float) -> float:

@@ -80,6 +80,28 @@ class Soap:
             own = {n.removeprefix(f"{k}/"): t for n, t in state.items() if n.startswith(f"{k}/")}
             tensor.load(own)
 
+    def adopt(self, other: Soap, sources: Mapping[nn.Parameter, nn.Parameter]) -> None:
+        """Go on with what another one knows of the sources of some parameters, nothing of others.
+
+        A source may have shorter axes: then it is the beginning of its parameter.
+        """
+        if other.steps == 0:
+            return
+        self.steps = other.steps
+        moments, rotated = other._moments_by_vector(), {t.parameter: t for t in other.tensors}
+        for number, own in enumerate(self.moments):
+            parts = own.split([p.numel() for p in self.vectors])
+            for vector, part in zip(self.vectors, parts, strict=True):
+                if vector in sources:
+                    part.copy_(moments[sources[vector]][number])
+        for tensor in self.tensors:
+            tensor.adopt(rotated.get(sources.get(tensor.parameter)))
+
+    def _moments_by_vector(self) -> dict[nn.Parameter, tuple[Tensor, ...]]:
+        sizes = [vector.numel() for vector in self.vectors]
+        parts = (moment.split(sizes) for moment in self.moments)
+        return dict(zip(self.vectors, zip(*parts, strict=True), strict=True))
+
     def _step_vectors(self, rate: float) -> None:
         if not self.vectors:
             return
@@ -172,6 +194,18 @@ class _Rotated:
                       for a, g in zip(axes, self.grams, strict=True)]  # fmt: skip
         if any(name.startswith("basis/") for name in state):
             self.bases = [state.get(f"basis/{axis}") for axis in axes]
+
+    def adopt(self, source: _Rotated | None) -> None:
+        """Begin with what is known of a tensor that is as large, or is the beginning of this."""
+        self.bases = [None if g is None else torch.eye(len(g)).to(g) for g in self.grams]
+        if source is None or len(source.shape) != len(self.shape):
+            return
+        corner = tuple(slice(size) for size in source.shape)
+        self.mean[corner], self.square[corner] = source.mean, source.square
+        for own, other in ((self.grams, source.grams), (self.bases, source.bases)):
+            for mine, known in zip(own, other, strict=True):
+                if mine is not None and known is not None:
+                    mine[: len(known), : len(known)] = known
 
     def _rotate(self, values: Tensor, *, is_back: bool = False) -> Tensor:
         """Every axis times its basis, or its transpose on the way back."""

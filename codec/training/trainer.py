@@ -12,7 +12,7 @@ from codec.errors import InputError
 from codec.layers.quantizers import hard_round
 from codec.training.backend import Backend, backend_for
 from codec.training.control import Goal
-from codec.training.growth import carry_over, plan_stages
+from codec.training.growth import carry_over, num_growth_steps, plan_stages
 from codec.training.loss import error_planes
 from codec.training.optimizers import Optimizers
 from codec.training.phase import MainPhase, OnSnapshot, Snapshot, is_check
@@ -21,7 +21,7 @@ from codec.training.states import Best, Cost, Task, Trained
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
-STAGE = "stage"  # in snapshots taken before all frames are trained: which stage
+STAGE = "stage"  # in snapshots taken before all of a segment is trained: which stage
 
 OnStep = Callable[[int, int, Cost], None]
 
@@ -63,13 +63,14 @@ class Trainer:
         Raises:
             InputError: a snapshot that this version did not make.
         """
-        phases = plan_steps(self.task.recipe, steps, grows=self.grows)
+        growth = num_growth_steps(self.task, steps)
+        phases = plan_steps(self.task.recipe, steps, growth_steps=growth)
         self.total = phases.total
         if snapshot is not None and STAGE not in snapshot:
             main = MainPhase(self, self.new_candidate(0), phases.main_steps, self._ends(phases))
-            self.step = phases.num_candidates * phases.candidate_steps
+            self.step = phases.before_main
             _load(main, snapshot)
-        elif self.grows:
+        elif phases.growth_steps:
             main = self._grown(phases, snapshot, on_snapshot)
         else:
             main = MainPhase(self, self._best_candidate(phases), phases.main_steps)
@@ -135,51 +136,45 @@ class Trainer:
             latent.data.copy_(start)
         return Trained(model, latents, Cost.unknown())
 
-    @property
-    def grows(self) -> bool:
-        """Whether some frames are trained before the others are."""
-        task = self.task
-        return task.arch.has_motion and len(task.frames) > 1 and not task.prediction
-
     def _ends(self, phases: Phases) -> tuple[float, float]:
         """Where the main phase is in its schedules, which begin with the growth if there is one."""
-        growth = phases.candidate_steps if self.grows else 0
+        growth = phases.growth_steps
         return growth / (growth + phases.main_steps), 1.0
 
     def _grown(
         self, phases: Phases, snapshot: Snapshot | None, on_snapshot: OnSnapshot | None
     ) -> MainPhase:
-        """All frames at the start of the main phase, after few frames and then more were trained.
+        """The segment at the start of the main phase, after parts of it were trained.
 
         The schedules of the main phase begin here, and go on with what SOAP knows. A snapshot is of
         one of the stages.
         """
-        steps, (share, _) = phases.candidate_steps, self._ends(phases)
+        steps, (end, _) = phases.growth_steps, self._ends(phases)
         stages, phase = plan_stages(self.task, steps), None
         first = 0 if snapshot is None else int(snapshot[STAGE])
         for k, stage in list(enumerate(stages))[first:]:
-            ends = (share * k / len(stages), share * (k + 1) / len(stages))
+            done = sum(earlier.share for earlier in stages[:k])
             trainer = Trainer(stage.task, lambda *_: None, backend=self.backend)
+            ends = (end * done, end * (done + stage.share))
             phase = trainer.go_on(phase, stage.steps, ends)
-            before = steps * k / len(stages)
             if snapshot is not None and k == first:
                 _load(phase, snapshot)
-                self.step = int(before + steps / len(stages) * phase.index / stage.steps)
+                self.step = int(steps * (done + stage.share * phase.index / stage.steps))
 
             def keep(made: Snapshot, k: int = k) -> None:
                 if on_snapshot is not None:
                     on_snapshot(made | {STAGE: torch.tensor(k)})
 
-            for done in phase.updates(keep):
-                while self.step < int(before + steps / len(stages) * done):
+            for part in phase.updates(keep):
+                while self.step < int(steps * (done + stage.share * part)):
                     self.tick()
             trainer.keep(phase.state, phase.parameters)
         while self.step < steps:
             self.tick()
-        return self.go_on(phase, phases.main_steps, (share, 1.0))
+        return self.go_on(phase, phases.main_steps, (end, 1.0))
 
     def go_on(self, before: MainPhase | None, steps: int, ends: tuple[float, float]) -> MainPhase:
-        """A phase with fresh latents, but for those of frames that the one before has as well."""
+        """A phase with fresh latents, but for those of what the one before has as well."""
         phase = MainPhase(self, self.new_candidate(0), steps, ends)
         if before is not None:
             carry_over(before, phase)
