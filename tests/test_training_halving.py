@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from fixedpoint_networks import architecture
-from moving_clips import moving_architecture
 from small_pictures import frames
-from test_training_growth import moving_task
 from torch import nn
 
-from codec.arch import NARROW, Architecture, parse_grids, parse_layers
+from codec.arch import NARROW, Architecture, parse_grids
 from codec.arch.halves import can_halve, halved
 from codec.arch.presets import Recipe
 from codec.media.frames import PixelFormat
@@ -58,13 +55,6 @@ def ignore(*_: object) -> None:
     """Hear of a step."""
 
 
-def clip_task() -> Task:
-    """A pan with a block size, layers along time, and enough steps for its first frame."""
-    layers = ["2-1x1-adaptive-none@1/4,res=1,gate=1,code=2,every=level"]
-    arch = replace(moving_architecture(), temporal=parse_layers(layers, num_out=3))
-    return moving_task(arch, num_frames=5, height=45, width=71)
-
-
 def trained(task: Task, backend: Backend = FUSED, steps: int = 5) -> MainPhase:
     """A phase after some steps, with latents that are not zero anywhere."""
     made = Trainer(task, ignore, backend=backend).go_on(None, steps, (0.0, 0.5))
@@ -98,13 +88,9 @@ def test_the_smaller_network_is_the_larger_one_without_level_0() -> None:
 
 
 @pytest.mark.parametrize("backend", [FUSED, PLAIN], ids=["fused", "plain"])
-@pytest.mark.parametrize("kind", ["picture", "clip"])
-def test_all_levels_but_the_finest_go_on_as_they_were(kind: str, backend: Backend) -> None:
+def test_all_levels_but_the_finest_go_on_as_they_were(backend: Backend) -> None:
     task = task_of()
-    half = plan_stages(task, 20)[0].task
-    if kind == "clip":
-        half, task = (stage.task for stage in plan_stages(clip_task(), 20)[:2])
-    before = trained(half, backend)
+    before = trained(halving.half_size(task), backend)
     after = Trainer(task, ignore, backend=backend).go_on(before, 5, (0.5, 1.0))
     few, many = before.state.model, after.state.model
     # Coarser latents cost the same bits, and make the same features at half the size.
@@ -192,22 +178,10 @@ def test_half_size_takes_at_most_a_quarter_and_little_of_long_trainings(
     assert num_growth_steps(task, 40) == 0
 
 
-def test_the_first_frame_of_a_clip_begins_at_half_its_size() -> None:
-    stages = plan_stages(clip_task(), 24)
-    assert sum(stage.share for stage in stages) == pytest.approx(1)
-    assert [len(stage.task.frames) for stage in stages] == [1, 1, 2, 3]
-    half, whole = stages[:2]
-    assert (half.task.height, whole.task.height) == (23, 45)
-    # A third of 24 steps of five frames, a quarter of it for half the size.
-    assert (half.steps, whole.steps) == (40, 30)
-    assert half.share == pytest.approx(whole.share / 3)
-
-
-@pytest.mark.parametrize("make", [task_of, clip_task], ids=["picture", "clip"])
 @pytest.mark.parametrize("steps", [1, 2, 9, 40])
-def test_every_step_is_told(make: Callable[[], Task], steps: int) -> None:
+def test_every_step_is_told(steps: int) -> None:
     heard: list[tuple[int, int]] = []
-    trainer = Trainer(make(), lambda step, total, _: heard.append((step, total)))
+    trainer = Trainer(task_of(), lambda step, total, _: heard.append((step, total)))
     trained = trainer.run(steps)
     assert heard == [(number, steps) for number in range(1, steps + 1)]
     assert trainer.evaluate(trained.model, trained.latents) == trained.cost
@@ -226,17 +200,16 @@ def state_of(trained: Trained) -> list[torch.Tensor]:
     return [*trained.model.state_dict().values(), *trained.latents]
 
 
-@pytest.mark.parametrize("make", [task_of, clip_task], ids=["picture", "clip"])
 def test_resumed_trainings_end_like_those_that_were_not_interrupted(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[], Task]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(phase, "SNAPSHOT_EVERY_S", -1.0)
-    task, snapshots = make(), []
+    task, snapshots = task_of(), []
     whole = Trainer(task, ignore).run(20, on_snapshot=snapshots.append)
     plan = plan_steps(task.recipe, 20, growth_steps=num_growth_steps(task, 20))
-    stages = [stage.steps for stage in plan_stages(task, plan.growth_steps)]
-    assert len(snapshots) == sum(stages) + plan.main_steps
-    for index in (0, stages[0] - 1, stages[0], len(snapshots) - 1):
+    growth = 4 * plan.growth_steps
+    assert len(snapshots) == growth + plan.main_steps
+    for index in (0, growth - 1, growth, len(snapshots) - 1):
         again = Trainer(task, ignore).run(20, snapshot=snapshots[index])
         pairs = zip(state_of(again), state_of(whole), strict=True)
         assert again.cost == whole.cost

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codec.arch.motion import MIN_BLOCK_LEVEL
 from codec.arch.network import Architecture
 
 
 def can_halve(arch: Architecture) -> bool:
-    """Whether everything that a network has can be one level finer, and something is left then.
-
-    All of its latent grids have one time stride, so that level 0 has the last of the features.
-    """
+    """Whether this is the network of a still, and something is left of it without level 0."""
     latent = arch.latent_grids
     return (
         any(grid.level for grid in latent)
-        and len({grid.time_stride for grid in latent}) == 1
-        and all(layer.level for layer in arch.temporal)
-        and not (arch.has_motion and arch.block_level == MIN_BLOCK_LEVEL)
-        and not arch.common_randomness
+        and {grid.time_stride for grid in latent} == {0}
+        and not (arch.has_motion or arch.temporal or arch.common_randomness)
     )
 
 
@@ -30,7 +24,6 @@ def halved(arch: Architecture) -> Architecture:
         arch,
         grids=tuple(replace(grid, level=grid.level - 1) for grid in arch.grids if grid.level),
         ifce_levels=(max(first - 1, 0), max(last - 1, 0)),
-        temporal=tuple(replace(layer, level=layer.level - 1) for layer in arch.temporal),
     )
 
 

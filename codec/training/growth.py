@@ -17,11 +17,10 @@ from codec.training.states import Task
 
 
 class Stage(NamedTuple):
-    """The task of a part of a segment, its steps, and its share of the time of all parts."""
+    """The task of a part of a segment, and its steps."""
 
     task: Task
     steps: int
-    share: float
 
 
 def num_growth_steps(task: Task, steps: int) -> int:
@@ -33,33 +32,20 @@ def num_growth_steps(task: Task, steps: int) -> int:
 
 
 def plan_stages(task: Task, steps: int) -> list[Stage]:
-    """Stages that take about as long as `steps` steps of all.
+    """Stages that take about as long as `steps` steps of all, each the same share.
 
-    Those of frames have the same share each: number k has those of the first k + 1 levels, the
-    whole segment is none of them. The first frame starts at half its size.
+    Stage k has the frames of the first k + 1 levels; the whole segment is none of them.
     """
     if not task.arch.has_motion:
-        return [Stage(half_size(task), 4 * steps, 1.0)]
+        return [Stage(half_size(task), 4 * steps)]
     num_frames = len(task.frames)
     levels = task.arch.prediction(num_frames)
     stages = []
     for count in range(1, len(levels)):
         part = _part(task, levels[:count])
         each = steps * num_frames // (len(levels) - 1) // len(part.frames)
-        stages.append(Stage(part, each, 1 / (len(levels) - 1)))
-    return [*_from_half_size(stages[0]), *stages[1:]]
-
-
-def _from_half_size(stage: Stage) -> list[Stage]:
-    """The stage of a single frame with some of its time for half the size."""
-    half = min(HALF_STEPS, int(stage.steps * stage.task.recipe.growth_share))
-    if half == 0 or not is_worth_halving(stage.task):
-        return [stage]
-    share = stage.share * half / stage.steps
-    return [
-        Stage(half_size(stage.task), 4 * half, share),
-        stage._replace(steps=stage.steps - half, share=stage.share - share),
-    ]
+        stages.append(Stage(part, each))
+    return stages
 
 
 def _part(task: Task, prediction: Prediction) -> Task:

@@ -34,7 +34,6 @@ def half_size(task: Task) -> Task:
         height=-(-task.height // 2),
         width=-(-task.width // 2),
         arch=halved(task.arch),
-        motion_levels=tuple(level - 1 for level in task.motion_levels),
     )
 
 

@@ -149,29 +149,29 @@ class Trainer:
         The schedules of the main phase begin here, and go on with what SOAP knows. A snapshot is of
         one of the stages.
         """
-        steps, (end, _) = phases.growth_steps, self._ends(phases)
+        steps, (share, _) = phases.growth_steps, self._ends(phases)
         stages, phase = plan_stages(self.task, steps), None
         first = 0 if snapshot is None else int(snapshot[STAGE])
         for k, stage in list(enumerate(stages))[first:]:
-            done = sum(earlier.share for earlier in stages[:k])
+            ends = (share * k / len(stages), share * (k + 1) / len(stages))
             trainer = Trainer(stage.task, lambda *_: None, backend=self.backend)
-            ends = (end * done, end * (done + stage.share))
             phase = trainer.go_on(phase, stage.steps, ends)
+            before = steps * k / len(stages)
             if snapshot is not None and k == first:
                 _load(phase, snapshot)
-                self.step = int(steps * (done + stage.share * phase.index / stage.steps))
+                self.step = int(before + steps / len(stages) * phase.index / stage.steps)
 
             def keep(made: Snapshot, k: int = k) -> None:
                 if on_snapshot is not None:
                     on_snapshot(made | {STAGE: torch.tensor(k)})
 
-            for part in phase.updates(keep):
-                while self.step < int(steps * (done + stage.share * part)):
+            for done in phase.updates(keep):
+                while self.step < int(before + steps / len(stages) * done):
                     self.tick()
             trainer.keep(phase.state, phase.parameters)
         while self.step < steps:
             self.tick()
-        return self.go_on(phase, phases.main_steps, (end, 1.0))
+        return self.go_on(phase, phases.main_steps, (share, 1.0))
 
     def go_on(self, before: MainPhase | None, steps: int, ends: tuple[float, float]) -> MainPhase:
         """A phase with fresh latents, but for those of what the one before has as well."""
