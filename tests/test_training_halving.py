@@ -87,6 +87,13 @@ def test_the_smaller_network_is_the_larger_one_without_level_0() -> None:
     assert not can_halve(replace(ARCH, common_randomness=True))
 
 
+@pytest.mark.parametrize("static", ["1-4", "0,2-4", "0-1"])
+def test_levels_may_be_missing(static: str) -> None:
+    task = task_of(replace(ARCH, grids=parse_grids(static=static, hyper="0,2")))
+    assert Trainer(task, ignore).run(20).cost.j < 0.1
+    assert num_growth_steps(task, 20) == 5
+
+
 @pytest.mark.parametrize("backend", [FUSED, PLAIN], ids=["fused", "plain"])
 def test_all_levels_but_the_finest_go_on_as_they_were(backend: Backend) -> None:
     task = task_of()

@@ -28,9 +28,9 @@ def halved(arch: Architecture) -> Architecture:
 
 
 def name_in_half(name: str, arch: Architecture) -> str | None:
-    """What a parameter of the float model is called in the halved one; None if it has none there.
+    """What a parameter of the float model is called in the halved one, if it is there.
 
-    Kernels of level 0 are those of level 1.
+    Kernels of level 0 are those of level 1; its IFCE has none, None.
     """
     *parts, last = name.split(".")
     if "upsampling" in parts:

@@ -70,10 +70,10 @@ class Recipe:
     """How a model is trained.
 
     `candidates` networks are started and share `candidate_share` of the steps, the best one goes
-    on; with motion, `growth_share` of the steps go to few frames at first instead, and in short
-    trainings of pictures at most as much to half the size. The last `tail_share` runs with rounded
-    latents. Learning rates are those of SOAP
-    (networks) and Adam (latents, which are multiplied by `gain` before they are rounded).
+    on. Instead, with motion `growth_share` of the steps go to few frames at first, and of a large
+    picture at most as much time to half its size. The last `tail_share` runs with rounded latents.
+    Learning rates are those of SOAP (networks) and Adam (latents, which are multiplied by `gain`
+    before they are rounded).
     """
 
     candidates: int = 3

@@ -50,9 +50,9 @@ def carry_up(before: MainPhase, after: MainPhase) -> None:
     arch, old = after.state.model.arch, dict(before.state.model.named_parameters())
     sources = {}
     for name, parameter in after.state.model.named_parameters():
-        source = name_in_half(name, arch)
+        source = old.get(name_in_half(name, arch))
         if source is not None and parameter.numel():
-            sources[parameter] = old[source]
+            sources[parameter] = source
     with torch.no_grad():
         for parameter, source in sources.items():
             parameter.copy_(_with_level_0(source, parameter.shape))
