@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
-from codec.bench.machine import package_version
+from codec.bench.machine import extensions, package_version
 from codec.errors import UsageError
 from codec.media.files import reason
 from codec.media.frames import Clip, ClipInfo, Frame
@@ -105,7 +104,7 @@ class ClipCodec:
         if self.encoder == "libsvtav1":
             threads = min(threads, _SVT_MAX_LEVEL_OF_PARALLELISM)
         params = self.params.format(threads=threads)
-        if self.encoder == "libx264" and _has_avx512():
+        if self.encoder == "libx264" and "avx512f" in extensions():
             params += _X264_WITHOUT_AVX512
         return {**self.options, self.params_name: params}
 
@@ -136,13 +135,6 @@ class ClipCodec:
         if info.width % (1 << down_x) or info.height % (1 << down_y):
             raise ValueError(f"the odd size {size} in {info.format.layout}")
         return name
-
-
-@cache
-def _has_avx512() -> bool:
-    import torch
-
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def without_sei(packet: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def describe_machine() -> Machine:
         cpu=_cpu_name(),
         cores=os.cpu_count() or 1,
         usable_cores=usable_cores(),
-        extensions=_extensions(),
+        extensions=extensions(),
         system=platform.platform(),
         python=platform.python_version(),
         versions={package: package_version(package) for package in PACKAGES},
@@ -55,7 +56,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _extensions() -> tuple[str, ...]:
+@cache
+def extensions() -> tuple[str, ...]:
+    """Those of EXTENSIONS that the processor has."""
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()

@@ -71,7 +71,8 @@ def carry_over(before: MainPhase, after: MainPhase) -> None:
 
 def _carry_frames(before: MainPhase, after: MainPhase) -> None:
     after.state.model.load_state_dict(before.state.model.state_dict())
-    after.optimizers.load_networks(before.optimizers)
+    sources = zip(after.optimizers.networks, before.optimizers.networks, strict=True)
+    after.optimizers.adopt_networks(before.optimizers, dict(sources))
     few, many = (frames_of(phase.state.model.picture.prediction) for phase in (before, after))
     places = [many.index(number) for number in few]
     grids = after.state.model.arch.grids

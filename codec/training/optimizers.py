@@ -71,10 +71,6 @@ class Optimizers:
             state |= {f"latents/{n}": t for n, t in _state_of(self.latent_optimizer).items()}
         return state
 
-    def load_networks(self, other: Optimizers) -> None:
-        """Go on with what another one knows of networks of the same shapes."""
-        self.network_optimizer.load(other.network_optimizer.state())
-
     def adopt_networks(
         self, other: Optimizers, sources: Mapping[nn.Parameter, nn.Parameter]
     ) -> None:
