@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
 from codec.bench.conventional import (
     JPEG,
     WEBP,
@@ -19,9 +20,8 @@ from codec.bench.conventional import (
     save_still,
 )
 from codec.errors import UsageError
-from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
+from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.metrics import frame_mse, picture_psnr, sequence_psnr
-from codec.media.planes import frame_of, planes_of
 
 # Pillow's format and options; JPEG is tried with full and with halved chroma.
 _STILL_PEERS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -34,29 +34,9 @@ _STILL_PEERS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 }
 _QUALITIES = range(1, 101)
 
-# PSNR tuning, one closed group of pictures: what a comparison by PSNR is fair with.
-_CLIP_PEERS: dict[str, tuple[str, dict[str, str]]] = {
-    "x264 medium": (
-        "libx264",
-        {
-            "preset": "medium",
-            "tune": "psnr",
-            "x264-params": "keyint=infinite:scenecut=0:log-level=none",
-        },
-    ),
-    "x265 medium": (
-        "libx265",
-        {
-            "preset": "medium",
-            "tune": "psnr",
-            "x265-params": "keyint=-1:scenecut=0:open-gop=0:info=0:log-level=none",
-        },
-    ),
-}
-_DECODERS = {"libx264": "h264", "libx265": "hevc"}
+_CLIP_PEERS = ("x264-medium", "x265-medium")
 # Rate factors 51, 50.75, ... 0: better pictures come later, as with qualities.
 _RATE_FACTORS = [quarter / 4 for quarter in range(204, -1, -1)]
-_SEI_NAL_TYPE = 6
 
 
 @dataclass(frozen=True)
@@ -95,36 +75,40 @@ def still_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
 def clip_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
     """The best PSNR of each clip codec within a budget of video bytes (no container, no sound).
 
-    Odd sizes are padded for those that need even ones, and measured without the padding. All
-    frames are held in memory. Raises UsageError for formats that these codecs do not take.
+    Sizes that a codec does not take are padded, and measured without the padding. All frames are
+    held in memory. A format that it does not take is said in the setting of its point.
     """
-    import av
-
     info, frames = clip.info, list(clip.frames)
-    for name, (encoder, options) in _CLIP_PEERS.items():
-        pixel_name = _pixel_name(info.format, encoder)
-
-        encode = partial(_stream, info, frames, encoder, options, pixel_name)
+    threads = os.cpu_count() or 1
+    for codec in (codec for codec in CLIP_CODECS if codec.name in _CLIP_PEERS):
+        name = codec.name.replace("-", " ")
+        padded = _padded(info, frames, codec.min_side)
+        encode = partial(_packets, codec, *padded, threads)
         try:
-            found = largest_within(encode, _RATE_FACTORS, budget_bytes)
-        except av.error.FFmpegError:
-            yield PeerPoint(name, setting="it does not take this size")
+            found = largest_within(encode, _RATE_FACTORS, budget_bytes, size_of=_num_bytes)
+        except UsageError as error:
+            yield PeerPoint(name, setting=str(error))
             continue
         if found is None:
             yield PeerPoint(name)
             continue
-        factor, data = found
-        decoded = _decoded(data, _DECODERS[encoder], info)
+        factor, packets = found
+        # PyAV's decoder of HEVC can wait for ever on gray frames with more threads.
+        decoded = [_cropped(frame, info) for frame in codec.decode(packets, 1)]
         errors = [
             frame_mse(*pair, info.format).colour for pair in zip(frames, decoded, strict=True)
         ]
         psnr_db = sequence_psnr(errors, info.format.peak)
-        yield PeerPoint(name, len(data), psnr_db, f"crf {factor:g}")
+        yield PeerPoint(name, _num_bytes(packets), psnr_db, f"crf {factor:g}")
 
 
 def largest_within(
-    encode: Callable[[Any], bytes], settings: Sequence, budget_bytes: int
-) -> tuple[Any, bytes] | None:
+    encode: Callable[[Any], Any],
+    settings: Sequence,
+    budget_bytes: int,
+    *,
+    size_of: Callable[[Any], int] = len,
+) -> tuple[Any, Any] | None:
     """The last of `settings`, ordered by growing size, whose encoding fits, and that encoding.
 
     Bisection: where sizes are not quite monotone, one of the settings that fit.
@@ -133,7 +117,7 @@ def largest_within(
     while low <= high:
         middle = (low + high) // 2
         data = encode(settings[middle])
-        if len(data) <= budget_bytes:
+        if size_of(data) <= budget_bytes:
             best, low = (settings[middle], data), middle + 1
         else:
             high = middle - 1
@@ -144,63 +128,35 @@ def _saved(array: np.ndarray, kind: str, options: dict[str, Any], quality: int) 
     return save_still(array, kind, quality=quality, **options)
 
 
-def _pixel_name(pixel_format: PixelFormat, encoder: str) -> str:
-    import av
-
-    suffix = "" if pixel_format.depth == 8 else f"{pixel_format.depth}le"
-    name = "gray" if pixel_format.layout == "gray" else f"{pixel_format.layout}p"
-    known = {fmt.name for fmt in av.Codec(encoder, "w").video_formats}
-    if pixel_format.alpha or name + suffix not in known:
-        raise UsageError(f"--peers: {encoder} does not take the format of this clip")
-    return name + suffix
+def _packets(
+    codec: ClipCodec, info: ClipInfo, frames: list[Frame], threads: int, factor: float
+) -> tuple[bytes, ...]:
+    return codec.encode(Clip(info, iter(frames)), factor, threads)
 
 
-def _stream(
-    info: ClipInfo,
-    frames: list[Frame],
-    encoder: str,
-    options: dict[str, str],
-    pixel_name: str,
-    factor: float,
-) -> bytes:
-    """An elementary stream at a constant rate factor, without the banner that x264 puts into it."""
-    import av
-
-    context = av.CodecContext.create(encoder, "w")
-    height, width = _even_size(info)
-    context.width, context.height, context.pix_fmt = width, height, pixel_name
-    rate = 1 / (info.time_base * info.frame_ticks)
-    context.framerate, context.time_base = rate, 1 / rate
-    context.options = {**options, "crf": f"{factor}"}
-    packets = []
-    for index, frame in enumerate(frames):
-        luma = np.pad(
-            frame.planes[0], ((0, height - info.height), (0, width - info.width)), mode="edge"
-        )
-        picture = frame_of((luma, *frame.planes[1:]), pixel_name)
-        picture.pts, picture.time_base = index, 1 / rate
-        packets += context.encode(picture)
-    packets += context.encode(None)
-    return b"".join(_without_banner(bytes(packet), encoder) for packet in packets)
+def _num_bytes(packets: tuple[bytes, ...]) -> int:
+    return sum(map(len, packets))
 
 
-def _without_banner(packet: bytes, encoder: str) -> bytes:
-    if encoder != "libx264":
-        return packet
-    units = packet.split(b"\x00\x00\x01")
-    kept = [unit for unit in units[1:] if unit[:1] and unit[0] & 31 != _SEI_NAL_TYPE]
-    return b"".join(b"\x00\x00\x01" + unit for unit in kept)
-
-
-def _even_size(info: ClipInfo) -> tuple[int, int]:
-    """(height, width) rounded up to whole chroma samples."""
+def _padded(info: ClipInfo, frames: list[Frame], min_side: int) -> tuple[ClipInfo, list[Frame]]:
+    """Edges repeated to whole chroma samples and to sides of `min_side` at least."""
     down_y, down_x = info.format.chroma_shifts
-    return -(-info.height >> down_y) << down_y, -(-info.width >> down_x) << down_x
+    height = -(-max(info.height, min_side) >> down_y) << down_y
+    width = -(-max(info.width, min_side) >> down_x) << down_x
+    shapes = info.format.plane_shapes(height, width)
+    larger = [
+        replace(frame, planes=tuple(map(_with_edges, frame.planes, shapes))) for frame in frames
+    ]
+    return replace(info, height=height, width=width), larger
 
 
-def _decoded(data: bytes, decoder: str, info: ClipInfo) -> list[Frame]:
-    import av
+def _with_edges(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    rows, columns = (size - had for size, had in zip(shape, plane.shape, strict=True))
+    return np.pad(plane, ((0, rows), (0, columns)), mode="edge")
 
-    with av.open(io.BytesIO(data), format=decoder) as container:
-        pictures = [planes_of(frame) for frame in container.decode(video=0)]
-    return [Frame((luma[: info.height, : info.width], *chroma)) for luma, *chroma in pictures]
+
+def _cropped(frame: Frame, info: ClipInfo) -> Frame:
+    # Decoders give chroma to gray clips: what the format has no plane for is left out.
+    shapes = info.format.plane_shapes(info.height, info.width)
+    parts = zip(frame.planes, shapes, strict=False)
+    return replace(frame, planes=tuple(plane[:rows, :columns] for plane, (rows, columns) in parts))
