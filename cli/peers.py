@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
+from codec.bench.contestants import Encoded
 from codec.bench.conventional import (
     JPEG,
     WEBP,
@@ -83,23 +85,25 @@ def clip_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
     for codec in (codec for codec in CLIP_CODECS if codec.name in _CLIP_PEERS):
         name = codec.name.replace("-", " ")
         padded = _padded(info, frames, codec.min_side)
-        encode = partial(_packets, codec, *padded, threads)
+        encode = partial(_stream, codec, *padded, threads)
         try:
-            found = largest_within(encode, _RATE_FACTORS, budget_bytes, size_of=_num_bytes)
+            found = largest_within(
+                encode, _RATE_FACTORS, budget_bytes, size_of=attrgetter("size_bytes")
+            )
         except UsageError as error:
             yield PeerPoint(name, setting=str(error))
             continue
         if found is None:
             yield PeerPoint(name)
             continue
-        factor, packets = found
+        factor, stream = found
         # PyAV's decoder of HEVC can wait for ever on gray frames with more threads.
-        decoded = [_cropped(frame, info) for frame in codec.decode(packets, 1)]
+        decoded = [_cropped(frame, info) for frame in codec.decode(stream.data, 1)]
         errors = [
             frame_mse(*pair, info.format).colour for pair in zip(frames, decoded, strict=True)
         ]
         psnr_db = sequence_psnr(errors, info.format.peak)
-        yield PeerPoint(name, _num_bytes(packets), psnr_db, f"crf {factor:g}")
+        yield PeerPoint(name, stream.size_bytes, psnr_db, f"crf {factor:g}")
 
 
 def largest_within(
@@ -128,14 +132,10 @@ def _saved(array: np.ndarray, kind: str, options: dict[str, Any], quality: int) 
     return save_still(array, kind, quality=quality, **options)
 
 
-def _packets(
+def _stream(
     codec: ClipCodec, info: ClipInfo, frames: list[Frame], threads: int, factor: float
-) -> tuple[bytes, ...]:
-    return codec.encode(Clip(info, iter(frames)), factor, threads)
-
-
-def _num_bytes(packets: tuple[bytes, ...]) -> int:
-    return sum(map(len, packets))
+) -> Encoded:
+    return Encoded(codec.encode(Clip(info, iter(frames)), factor, threads))
 
 
 def _padded(info: ClipInfo, frames: list[Frame], min_side: int) -> tuple[ClipInfo, list[Frame]]:
