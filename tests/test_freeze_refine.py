@@ -185,6 +185,20 @@ def test_a_refined_network_is_legal_cheaper_and_decodes_to_a_lower_j(name):
     assert {name.split(".")[0] for name in changed} == {*arms, "synth"}
 
 
+def test_a_unit_that_is_never_on_takes_no_bits():
+    case = fitted("image")
+    arrays = {name: array.copy() for name, array in case.arrays.items()}
+    arrays["synth.0.weight"][3] = 0.3
+    arrays["synth.0.bias"][3] = -20.0
+    case = replace(case, arrays=arrays)
+    meter, network, features = start(case)
+    refined = refine(meter, network, arrays, features)
+    assert network.values["synth.0.weight"][3].any()
+    assert network.values["synth.0.bias"][3] != 0
+    for name, unit in (("synth.0.weight", 3), ("synth.0.bias", 3), ("synth.1.weight", np.s_[:, 3])):
+        assert not refined.values[name][unit].any(), name
+
+
 def test_refining_does_not_depend_on_threads():
     case = fitted("image")
     one, two = (

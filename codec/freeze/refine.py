@@ -74,7 +74,9 @@ def _specs(arch: Architecture, prefix: str | tuple[str, ...]) -> list[ParamSpec]
 
 
 def _damped(curvature: np.ndarray) -> np.ndarray:
-    return curvature + DAMPING * np.diag(curvature).mean() * np.eye(len(curvature))
+    bends = np.diag(curvature)
+    # What changes nothing at all is free to become what costs no bits.
+    return curvature + DAMPING * bends.mean() * np.diag(bends > 0)
 
 
 def _coarsened(meter: Meter, network: Network, block: _Block, group: str) -> Network:
