@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from codec.layers.quantizers import hard_round
 from codec.training.control import steer
+from codec.training.revive import is_look, revive
 from codec.training.schedule import cosine, linear
 from codec.training.states import Best, Cost, Trained
 
@@ -82,6 +84,9 @@ class MainPhase:
     def update(self) -> None:
         """One step, unmeasured."""
         recipe, progress = self.trainer.task.recipe, self.progress
+        if is_look(self.index, progress):
+            rounded = [hard_round(p.detach() * recipe.gain) for p in self.parameters]
+            revive(self.state.model, rounded, self.trainer.generator)
         loss = self.trainer.loss(
             self.state.model,
             self.parameters,
