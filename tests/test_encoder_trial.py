@@ -26,7 +26,7 @@ def preset() -> Preset:
 
 
 # At the second rate networks are most of the file.
-@pytest.mark.parametrize(("rd_lambda", "num_smaller"), [(1e-3, 1), (1e-2, 2)])
+@pytest.mark.parametrize(("rd_lambda", "num_smaller"), [(1e-3, 1), (2e-2, 2)])
 def test_small_pictures_take_the_network_that_is_better_for_them(
     monkeypatch, rd_lambda: float, num_smaller: int
 ) -> None:
