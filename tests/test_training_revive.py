@@ -10,9 +10,11 @@ from fixedpoint_networks import architecture
 from small_pictures import frames
 from test_training import RGB, ignore
 from test_training import task as small_task
+from test_training_growth import equal
 from torch import Tensor
 
 from codec.model.segment import SegmentModel
+from codec.training import phase as phases
 from codec.training import revive
 from codec.training.phase import MainPhase
 from codec.training.states import Task
@@ -42,7 +44,7 @@ def phase_with_dead_units(task: Task) -> MainPhase:
 
 
 def rounded(phase: MainPhase) -> list[Tensor]:
-    return [(p.detach() * phase.trainer.task.recipe.gain).round() for p in phase.parameters]
+    return [latent.round() for latent in phase.trainer.latents_of(phase.parameters)]
 
 
 def share_on(model: SegmentModel, latents: list[Tensor]) -> Tensor:
@@ -113,14 +115,8 @@ def test_other_layers_are_left_alone(layers: tuple[str, ...]) -> None:
 
 
 def test_looks_become_rare_and_end() -> None:
-    assert [step for step in range(1000) if revive.is_look(step, 0.1)] == [
-        25,
-        50,
-        100,
-        200,
-        400,
-        800,
-    ]
+    looks = [step for step in range(1000) if revive.is_look(step, 0.1)]
+    assert looks == [25, 50, 100, 200, 400, 800]
     assert not any(revive.is_look(step, revive.LAST_PROGRESS) for step in range(1000))
 
 
@@ -132,3 +128,20 @@ def test_a_phase_looks_after_some_steps(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(steps):
             phase.update()
         assert bool(share_on(model, rounded(phase))[DEAD].max() == 0) is is_dead
+
+
+def test_a_resumed_training_draws_the_same_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "SNAPSHOT_EVERY_S", -1.0)
+    monkeypatch.setattr(revive, "FIRST_LOOK", 3)
+    monkeypatch.setattr(revive, "FEWEST_ON", 0.4)  # of six units some are below
+    task, snapshots, counts = task_of(), [], []
+
+    def counted(*arguments: object) -> int:
+        counts.append(revive.revive(*arguments))
+        return counts[-1]
+
+    monkeypatch.setattr(phases, "revive", counted)
+    whole = Trainer(task, ignore).run(24, on_snapshot=snapshots.append)
+    assert sum(counts) > 0
+    for index in (1, 2, 3, 6):
+        assert equal(Trainer(task, ignore).run(24, snapshot=snapshots[index]), whole)

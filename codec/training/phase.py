@@ -85,8 +85,8 @@ class MainPhase:
         """One step, unmeasured."""
         recipe, progress = self.trainer.task.recipe, self.progress
         if is_look(self.index, progress):
-            rounded = [hard_round(p.detach() * recipe.gain) for p in self.parameters]
-            revive(self.state.model, rounded, self.trainer.generator)
+            latents = [hard_round(x) for x in self.trainer.latents_of(self.parameters)]
+            revive(self.state.model, latents, self.trainer.generator)
         loss = self.trainer.loss(
             self.state.model,
             self.parameters,

@@ -241,6 +241,10 @@ class Trainer:
         """What the optimizer of latents changes: latents in units of `gain` bins."""
         return [nn.Parameter(latent.detach() / self.task.recipe.gain) for latent in state.latents]
 
+    def latents_of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Inverse of `parameters_of`: latents in units of bins, not rounded."""
+        return [p.detach() * self.task.recipe.gain for p in parameters]
+
     def loss(
         self, model: nn.Module, parameters: Sequence[Tensor], temperature: float, noise: float
     ) -> Tensor:
@@ -263,7 +267,7 @@ class Trainer:
 
     def keep(self, state: Trained, parameters: Sequence[Tensor]) -> None:
         """Take latents from their parameters into the state and measure it."""
-        state.latents = [p.detach() * self.task.recipe.gain for p in parameters]
+        state.latents = self.latents_of(parameters)
         state.cost = self.evaluate(state.model, state.latents)
         if not self.last.at(self.rd_lambda).j <= state.cost.j:
             self.last = state.cost
