@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -159,13 +160,16 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(
         (["info", str(GOLDEN)], 0),
         (["decode", str(GOLDEN), "-o", "-"], 1),
     ):
+        # Closed before the command starts: afterwards it could have written everything already.
+        reader, writer = os.pipe()
+        os.close(reader)
         process = subprocess.Popen(
             [*cli_command, *arguments],
             env=cli_environment,
-            stdout=subprocess.PIPE,
+            stdout=writer,
             stderr=subprocess.PIPE,
         )
-        process.stdout.close()
+        os.close(writer)
         assert process.stderr.read() == b""
         process.stderr.close()
         assert process.wait(timeout=60) == exit_code
