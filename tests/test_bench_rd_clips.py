@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +36,15 @@ Run = Callable[..., Any]
 @pytest.fixture
 def clip_path(tmp_path: Path) -> Path:
     """A small clip that pans."""
-    path = tmp_path / "pan.y4m"
+    return write_pan(tmp_path, YUV420)
+
+
+def write_pan(folder: Path, pixel_format: PixelFormat) -> Path:
+    path = folder / "pan.y4m"
     size = {"height": HEIGHT, "width": WIDTH}
-    frames = make_frames(YUV420, **size, num_frames=NUM_FRAMES)
+    frames = make_frames(pixel_format, **size, num_frames=NUM_FRAMES)
     with path.open("wb") as file:
-        write_y4m(file, ClipInfo(YUV420, **size, is_still=False), frames)
+        write_y4m(file, ClipInfo(pixel_format, **size, is_still=False), frames)
     return path
 
 
@@ -288,3 +293,24 @@ def test_the_command_compares_clips_and_pictures(
     resumed = modcodec(*line, "--json", "rd.json")
     assert ("lambda" not in resumed.stderr, resumed.returncode) == (True, 0)
     assert json.loads((tmp_path / "rd.json").read_text())["points"] == content["points"]
+
+
+@pytest.mark.parametrize("layout", ["yuv420"])
+def test_the_command_compares_clips_of_two_frames(
+    layout: str, modcodec: Run, tmp_path: Path
+) -> None:
+    peers = [codec for codec in CLIP_CODECS if codec.name in ("x264-medium", "x265-medium")]
+    if not all(codec.is_installed() for codec in peers):
+        pytest.skip("not part of this PyAV")
+    path = write_pan(tmp_path, PixelFormat(layout, 8))
+    line = ["bench", "rd", path, "-p", "instant", "--rd-lambda", "1e-3", "--steps", "2"]
+    line += ["--limit", "2", "--threads", "2", "--peers", "x264-medium,x265-medium"]
+    line += ["--anchor", "x264-medium", "--json", "rd.json"]
+    done = modcodec(*line, timeout=120)
+    assert done.returncode == 0, done.stderr
+    points = json.loads((tmp_path / "rd.json").read_text())["points"]
+    expected = {"modcodec-instant": 1} | {codec.name: len(codec.values) for codec in peers}
+    assert Counter(point["codec"] for point in points) == expected
+    of_peers = [point for point in points if point["codec"] != "modcodec-instant"]
+    assert all(len(point["frame_psnr_db"]) == 2 for point in points)
+    assert all(point["psnr_db"] > 15 for point in of_peers)

@@ -14,7 +14,7 @@ from codec.media.frames import Clip, ClipInfo, Frame
 from codec.media.planes import PACKINGS, frame_of, planes_of
 
 if TYPE_CHECKING:
-    from av import CodecContext, VideoFrame
+    from av import CodecContext, Packet, VideoFrame
 
 # One closed group of pictures however long the clip is, as this codec has one segment.
 _X264 = "keyint=infinite:scenecut=0:bframes=8:threads={threads}:sliced-threads=0"
@@ -96,8 +96,8 @@ class ClipCodec:
         context = av.CodecContext.create(self.decoder, "r")
         context.thread_type, context.thread_count = "AUTO", threads
         found = []
-        for data in (*packets, None):
-            found += context.decode(data if data is None else av.Packet(data))
+        for packet in (*map(_packet, packets), None):
+            found += context.decode(packet)
         return [Frame(planes_of(frame), index) for index, frame in enumerate(found)]
 
     def _options(self, threads: int) -> dict[str, str]:
@@ -149,6 +149,17 @@ def _av_frames(clip: Clip, context: CodecContext) -> Iterator[VideoFrame]:
         av_frame = frame_of(frame.planes, context.pix_fmt)
         av_frame.pts, av_frame.time_base = index, context.time_base
         yield av_frame
+
+
+def _packet(data: bytes) -> Packet:
+    """A packet with a copy of `data`."""
+    import av
+
+    # Without a copy, a thread of the decoder takes Python's lock to free its last packet, and waits
+    # for ever where PyAV, which holds that lock, already waits for the thread to end.
+    packet = av.Packet(len(data))
+    packet.update(data)
+    return packet
 
 
 def _x264(preset: str) -> ClipCodec:
