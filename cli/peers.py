@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
-from codec.bench.contestants import Encoded
+from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec, Stream
 from codec.bench.conventional import (
     JPEG,
     WEBP,
@@ -97,8 +96,7 @@ def clip_peers(clip: Clip, budget_bytes: int) -> Iterator[PeerPoint]:
             yield PeerPoint(name)
             continue
         factor, stream = found
-        # PyAV's decoder of HEVC can wait for ever on gray frames with more threads.
-        decoded = [_cropped(frame, info) for frame in codec.decode(stream.data, 1)]
+        decoded = [_cropped(frame, info) for frame in codec.decode(stream, threads)]
         errors = [
             frame_mse(*pair, info.format).colour for pair in zip(frames, decoded, strict=True)
         ]
@@ -134,8 +132,8 @@ def _saved(array: np.ndarray, kind: str, options: dict[str, Any], quality: int) 
 
 def _stream(
     codec: ClipCodec, info: ClipInfo, frames: list[Frame], threads: int, factor: float
-) -> Encoded:
-    return Encoded(codec.encode(Clip(info, iter(frames)), factor, threads))
+) -> Stream:
+    return codec.encode(Clip(info, iter(frames)), factor, threads)
 
 
 def _padded(info: ClipInfo, frames: list[Frame], min_side: int) -> tuple[ClipInfo, list[Frame]]:
@@ -156,7 +154,6 @@ def _with_edges(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _cropped(frame: Frame, info: ClipInfo) -> Frame:
-    # Decoders give chroma to gray clips: what the format has no plane for is left out.
     shapes = info.format.plane_shapes(info.height, info.width)
-    parts = zip(frame.planes, shapes, strict=False)
+    parts = zip(frame.planes, shapes, strict=True)
     return replace(frame, planes=tuple(plane[:rows, :columns] for plane, (rows, columns) in parts))

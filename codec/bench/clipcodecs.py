@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from codec.bench.machine import extensions, package_version
 from codec.errors import UsageError
 from codec.media.files import reason
-from codec.media.frames import Clip, ClipInfo, Frame
+from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.planes import PACKINGS, frame_of, planes_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,19 @@ _SVT_MAX_LEVEL_OF_PARALLELISM = 6
 _SAFE_SIDE = 64
 _START_CODE = b"\0\0\1"
 _H264_SEI = 6
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The packets of a clip without a container, and the pixel format of what was encoded."""
+
+    packets: tuple[bytes, ...]
+    pixel_format: PixelFormat
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all packets."""
+        return sum(map(len, self.packets))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +83,8 @@ class ClipCodec:
         words += [f"{name} {value}" for name, value in self._options(threads).items()]
         return ", ".join(words)
 
-    def encode(self, clip: Clip, value: float, threads: int) -> tuple[bytes, ...]:
-        """The packets of the stream at a CRF, without the sentences that encoders leave in it.
+    def encode(self, clip: Clip, value: float, threads: int) -> Stream:
+        """The stream at a CRF, without the sentences that encoders leave in it.
 
         Raises:
             UsageError: the codec cannot hold such a clip.
@@ -87,18 +100,22 @@ class ClipCodec:
             packets = [bytes(packet) for frame in frames for packet in context.encode(frame)]
         except (av.error.FFmpegError, ValueError) as error:
             raise UsageError(f"cannot hold it: {reason(error)}") from error
-        return tuple(map(without_sei, packets)) if self.encoder == "libx264" else tuple(packets)
+        if self.encoder == "libx264":
+            packets = map(without_sei, packets)
+        return Stream(tuple(packets), clip.info.format)
 
-    def decode(self, packets: tuple[bytes, ...], threads: int) -> list[Frame]:
-        """The frames of a stream."""
+    def decode(self, stream: Stream, threads: int) -> list[Frame]:
+        """The frames of a stream, in the pixel format that was encoded."""
         import av
 
         context = av.CodecContext.create(self.decoder, "r")
         context.thread_type, context.thread_count = "AUTO", threads
         found = []
-        for packet in (*map(_packet, packets), None):
+        for packet in (*map(_packet, stream.packets), None):
             found += context.decode(packet)
-        return [Frame(planes_of(frame), index) for index, frame in enumerate(found)]
+        # FFmpeg's decoder of H.264 adds chroma to grey frames.
+        kept = slice(stream.pixel_format.num_planes)
+        return [Frame(planes_of(frame)[kept], index) for index, frame in enumerate(found)]
 
     def _options(self, threads: int) -> dict[str, str]:
         if self.encoder == "libsvtav1":

@@ -11,7 +11,7 @@ import numpy as np
 
 from codec.arch.presets import load_preset
 from codec.arrays import array_of, clip_of
-from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec
+from codec.bench.clipcodecs import CLIP_CODECS, ClipCodec, Stream
 from codec.bench.conventional import STILL_CODECS, StillCodec
 from codec.bench.machine import package_version
 from codec.decoder import open_stream
@@ -25,18 +25,18 @@ Decoded = np.ndarray | list[Frame]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A complete file, or the packets of a stream without a container.
+    """A complete file, or a stream without a container.
 
     `network_bytes` of it are networks, None where there are none.
     """
 
-    data: bytes | tuple[bytes, ...]
+    data: bytes | Stream
     network_bytes: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """Of the file, or of all packets."""
-        return len(self.data) if isinstance(self.data, bytes) else sum(map(len, self.data))
+        return len(self.data) if isinstance(self.data, bytes) else self.data.size_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
