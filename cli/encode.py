@@ -91,7 +91,8 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Cut clips into segments that can be trained in so much memory: 2GiB, 800MB.",
+        help="Cut clips into segments that can be trained in so much memory: 2GiB, 800MB. Long ones"
+        " are smaller; 6GiB, or 60 % of what there is, if not given.",
     ),
 ]
 ProgressMode = Annotated[

@@ -131,7 +131,7 @@ class EncodeOptions:
         skip: frames to leave out at the start of a clip.
         limit: frames to encode at most; None takes all.
         max_memory_bytes: what an encode may need; clips are cut into segments that are short
-            enough. None allows segments of 4 million luma pixels.
+            enough. None allows 6 GiB, or 60 % of the memory of a machine that has less than 10 GiB.
     """
 
     preset: str = DEFAULT_PRESET

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -12,13 +15,16 @@ from codec.errors import UsageError
 from codec.media.convert import area_means
 from codec.media.frames import Frame
 
-# Luma pixels that a segment holds where no limit of memory is given.
-PIXEL_BUDGET = 4_000_000
+# Where no limit of memory is given: this one, or that share of a machine that has less. Each
+# segment pays for a first frame, so long ones are smaller (docs/experiments.md).
+MOST_MEMORY_BYTES, MEMORY_SHARE = 6 << 30, 0.6
 MAX_SEGMENT_FRAMES = 64
 # An encode needs about so many bytes, and so many for each luma pixel of a segment: what was
 # measured, a little rounded up (docs/experiments.md).
 BASE_BYTES = 480 << 20
 BYTES_PER_PIXEL = 512
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 # Scenes are told apart on pictures of at most so many cells a side, moved by up to REACH cells.
 CELLS = 32
@@ -34,21 +40,38 @@ RECENT_CHANGES = 8
 LEAST_SCENE_FRAMES = 4
 
 
-def pixel_budget(max_memory_bytes: int | None) -> int:
+def machine_memory_bytes() -> int | None:
+    """Memory of this machine, or of the container that the process is in; None if none tells."""
+    limits = []
+    with suppress(AttributeError, OSError, ValueError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):
+        limits.append(int(CONTAINER_LIMIT.read_text(encoding="ascii")))
+    return min(limits, default=None)
+
+
+def usual_memory_bytes() -> int:
+    """What an encode may need where nothing is said."""
+    memory = machine_memory_bytes()
+    return (
+        MOST_MEMORY_BYTES if memory is None else min(MOST_MEMORY_BYTES, int(MEMORY_SHARE * memory))
+    )
+
+
+def pixel_budget(max_memory_bytes: int) -> int:
     """Luma pixels of a segment that can be trained in so much memory; 0 if not even one."""
-    if max_memory_bytes is None:
-        return PIXEL_BUDGET
     return max(0, max_memory_bytes - BASE_BYTES) // BYTES_PER_PIXEL
 
 
 def segment_length(height: int, width: int, *, max_memory_bytes: int | None = None) -> int:
-    """Frames of the longest segments, 1 to 64.
+    """Frames of the longest segments, 1 to 64; without a limit, one frame may take any memory.
 
     Raises:
         UsageError: the memory does not suffice for one frame.
     """
     num_pixels = height * width
-    length = pixel_budget(max_memory_bytes) // num_pixels
+    memory = usual_memory_bytes() if max_memory_bytes is None else max_memory_bytes
+    length = pixel_budget(memory) // num_pixels
     if length == 0 and max_memory_bytes is not None:
         needed = -(-(BASE_BYTES + num_pixels * BYTES_PER_PIXEL) >> 20)
         raise UsageError(

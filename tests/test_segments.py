@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import codec.segments
 from codec.errors import UsageError
 from codec.media.frames import Frame
 from codec.media.sources import open_source
@@ -19,6 +20,7 @@ from codec.segments import (
     MAX_SEGMENT_FRAMES,
     balanced_length,
     cut_frames,
+    machine_memory_bytes,
     segment_length,
 )
 from tests.conftest import ROOT
@@ -127,8 +129,28 @@ def test_memory_limits_the_length() -> None:
     assert segment_length(288, 352, max_memory_bytes=memory) == 10
     assert segment_length(288, 352, max_memory_bytes=memory - 1) == 9
     assert segment_length(288, 352, max_memory_bytes=1 << 40) == MAX_SEGMENT_FRAMES
-    assert segment_length(288, 352) == 39
+
+
+@pytest.mark.parametrize(
+    ("machine_bytes", "length"), [(None, 31), (32 << 30, 31), (4 << 30, 10), (100 << 20, 1)]
+)
+def test_without_a_limit_the_machine_has_one(
+    machine_bytes: int | None, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec.segments, "machine_memory_bytes", lambda: machine_bytes)
+    assert segment_length(480, 768) == length
     assert segment_length(9000, 9000) == 1
+
+
+def test_a_container_has_less_memory_than_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(codec.segments, "CONTAINER_LIMIT", limit)
+    whole = machine_memory_bytes()
+    for text, bytes_ in [("max\n", whole), ("104857600\n", 100 << 20)]:
+        limit.write_text(text, encoding="ascii")
+        assert machine_memory_bytes() == bytes_
 
 
 def test_memory_that_is_too_small_is_told_with_what_would_do() -> None:

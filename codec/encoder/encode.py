@@ -341,7 +341,7 @@ class _Encode:
             "seed": options.seed,
             "steps": options.steps,
             "skip": options.skip,
-            "max_memory_bytes": options.max_memory_bytes,
+            "longest segment": self.length,
             "size": f"{info.width}x{info.height}",
             "pixels": str(info.format),
             "device": self.device.type,
