@@ -91,8 +91,9 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Cut clips into segments that can be trained in so much memory: 2GiB, 800MB. Long ones"
-        " are smaller; 6GiB, or 60 % of what there is, if not given.",
+        help="Cut clips into segments that can be trained in so much memory: 2GiB, 800MB. Longer"
+        " segments make smaller files; if not given, 6GiB or 60 % of what there is. Each of --jobs"
+        " takes as much.",
     ),
 ]
 ProgressMode = Annotated[

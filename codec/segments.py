@@ -18,12 +18,15 @@ from codec.media.frames import Frame
 # Where no limit of memory is given: this one, or that share of a machine that has less. Each
 # segment pays for a first frame, so long ones are smaller (docs/experiments.md).
 MOST_MEMORY_BYTES, MEMORY_SHARE = 6 << 30, 0.6
+# The same on CUDA, where plain PyTorch takes the memory of the device, several times as much.
+CUDA_PIXELS = 4_000_000
 MAX_SEGMENT_FRAMES = 64
 # An encode needs about so many bytes, and so many for each luma pixel of a segment: what was
 # measured, a little rounded up (docs/experiments.md).
 BASE_BYTES = 480 << 20
 BYTES_PER_PIXEL = 512
 
+# Of cgroups, version 2, seen from inside of one.
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 # Scenes are told apart on pictures of at most so many cells a side, moved by up to REACH cells.
@@ -41,7 +44,7 @@ LEAST_SCENE_FRAMES = 4
 
 
 def machine_memory_bytes() -> int | None:
-    """Memory of this machine, or of the container that the process is in; None if none tells."""
+    """Memory of this machine, or of its container if that has less and tells; None if none does."""
     limits = []
     with suppress(AttributeError, OSError, ValueError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -50,12 +53,13 @@ def machine_memory_bytes() -> int | None:
     return min(limits, default=None)
 
 
-def usual_memory_bytes() -> int:
-    """What an encode may need where nothing is said."""
+def usual_pixels(device_type: str) -> int:
+    """Luma pixels of a segment where no limit is given, trained on "cpu" or "cuda"."""
+    if device_type == "cuda":
+        return CUDA_PIXELS
     memory = machine_memory_bytes()
-    return (
-        MOST_MEMORY_BYTES if memory is None else min(MOST_MEMORY_BYTES, int(MEMORY_SHARE * memory))
-    )
+    shares = [] if memory is None else [int(MEMORY_SHARE * memory)]
+    return pixel_budget(min([MOST_MEMORY_BYTES, *shares]))
 
 
 def pixel_budget(max_memory_bytes: int) -> int:
@@ -63,16 +67,19 @@ def pixel_budget(max_memory_bytes: int) -> int:
     return max(0, max_memory_bytes - BASE_BYTES) // BYTES_PER_PIXEL
 
 
-def segment_length(height: int, width: int, *, max_memory_bytes: int | None = None) -> int:
+def segment_length(
+    height: int, width: int, *, max_memory_bytes: int | None = None, device_type: str = "cpu"
+) -> int:
     """Frames of the longest segments, 1 to 64; without a limit, one frame may take any memory.
 
     Raises:
         UsageError: the memory does not suffice for one frame.
     """
     num_pixels = height * width
-    memory = usual_memory_bytes() if max_memory_bytes is None else max_memory_bytes
-    length = pixel_budget(memory) // num_pixels
-    if length == 0 and max_memory_bytes is not None:
+    has_limit = max_memory_bytes is not None
+    pixels = pixel_budget(max_memory_bytes) if has_limit else usual_pixels(device_type)
+    length = pixels // num_pixels
+    if length == 0 and has_limit:
         needed = -(-(BASE_BYTES + num_pixels * BYTES_PER_PIXEL) >> 20)
         raise UsageError(
             f"max_memory is too small for a frame of {width}x{height};"

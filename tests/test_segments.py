@@ -139,6 +139,7 @@ def test_without_a_limit_the_machine_has_one(
 ) -> None:
     monkeypatch.setattr(codec.segments, "machine_memory_bytes", lambda: machine_bytes)
     assert segment_length(480, 768) == length
+    assert segment_length(480, 768, device_type="cuda") == 10
     assert segment_length(9000, 9000) == 1
 
 

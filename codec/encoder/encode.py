@@ -112,7 +112,8 @@ class _Encode:
         self.device = choose_device(options.device)
         self.threads = options.threads or os.cpu_count() or 1
         size = (clip.info.height, clip.info.width)
-        self.length = segment_length(*size, max_memory_bytes=options.max_memory_bytes)
+        limit = {"max_memory_bytes": options.max_memory_bytes, "device_type": self.device.type}
+        self.length = segment_length(*size, **limit)
         self.target = None if options.target is None else EncodeTarget.parse(options.target)
         self.checkpoint = Checkpoint(checkpoint, self._identity(), clip.info)
         self.started = time.monotonic()
@@ -341,7 +342,7 @@ class _Encode:
             "seed": options.seed,
             "steps": options.steps,
             "skip": options.skip,
-            "longest segment": self.length,
+            "segment length (--max-memory)": None if info.is_still else self.length,
             "size": f"{info.width}x{info.height}",
             "pixels": str(info.format),
             "device": self.device.type,
