@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import ceil
@@ -13,6 +13,9 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any, BinaryIO
 
+from torch import Tensor
+
+from codec.arch import Architecture
 from codec.arch.presets import load_preset
 from codec.bitstream.chunks import VERSION
 from codec.bitstream.network import write_network
@@ -21,6 +24,7 @@ from codec.encoder.coding import Coded, code_segment
 from codec.encoder.finish import Finisher
 from codec.encoder.pace import Pace, steps_for_time, work_of
 from codec.encoder.resume import Checkpoint, Finished, frames_digest
+from codec.encoder.starts import is_worth_starting_from_trained, start_from
 from codec.encoder.target import LEAST_SHARE, Tools, Window, psnr_of, search
 from codec.encoder.tasks import check_size, choose_device, make_task, preset_steps
 from codec.encoder.trial import choose, plans_for, trials_work
@@ -119,6 +123,8 @@ class _Encode:
         self.started = time.monotonic()
         self.pace = Pace()
         self.totals = _Totals()
+        # The networks of the last segment of each architecture, for later ones to start from.
+        self.trained: dict[Architecture, Mapping[str, Tensor]] = {}
         self.writer: StreamWriter | None = None
         # Scene cuts make more of them.
         self.num_segments = ceil(self._frames_left(0) / self.length)
@@ -200,10 +206,15 @@ class _Encode:
             finished = self._fit(frames, digest, first_frame=first_frame, index=index)
             self.checkpoint.keep_finished(digest, finished)
         self.totals.add(finished)
+        if finished.weights:
+            self.trained[finished.coded.network.arch] = finished.weights
         return finished.coded
 
     def _fit(self, frames: list[Frame], digest: str, *, first_frame: int, index: int) -> Finished:
         task = self._task(frames)
+        steps = self._steps(task)
+        if task.arch in self.trained:
+            task = start_from(task, self.trained[task.arch])
         window = self._window(first_frame, len(frames))
 
         def on_step(step: int, num_steps: int, cost: Cost) -> None:
@@ -219,7 +230,6 @@ class _Encode:
             return code_segment(frozen, task, **ids, threads=self.threads)
 
         trainer = Trainer(task, on_step, goal=self._goal(window, task))
-        steps = self._steps(task)
         trained = trainer.run(
             steps,
             snapshot=self.checkpoint.training(digest),
@@ -231,12 +241,14 @@ class _Encode:
         else:
             tools = Tools(finish, code, self._measure)
             coded, rd_lambda = search(trainer, trained, window, steps=steps, tools=tools)
-        return Finished(coded, rd_lambda, trainer.step)
+        is_start = is_worth_starting_from_trained(steps) and not self.clip.info.is_still
+        weights = trained.model.state_dict() if is_start else {}
+        return Finished(coded, rd_lambda, trainer.step, weights)
 
     def _task(self, frames: list[Frame]) -> Task:
         """What is fitted to a segment; small pictures try several networks and take the best."""
         how = {"rd_lambda": self.options.effective_lambda, "seed": self.options.seed}
-        how |= {"device": self.device, "threads": self.threads}
+        how |= {"device": self.device, "threads": self.threads, "known": self.trained}
         plans = plans_for(self.preset, self.clip.info, len(frames))
         tasks = [make_task(frames, self.clip.info, self.preset, plan, **how) for plan in plans]
         if len(tasks) == 1:

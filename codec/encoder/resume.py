@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,10 +20,10 @@ from codec.encoder.coding import Coded
 from codec.errors import BitstreamError, InputError, UsageError
 from codec.media.frames import ClipInfo, Frame
 from codec.training.checkpoint import read_checkpoint, write_checkpoint
-from codec.training.phase import Snapshot
+from codec.training.phase import Snapshot, of_prefix
 
 WRITE_EVERY_S = 30.0
-_TRAINING = "training/"
+_TRAINING, _WEIGHTS = "training/", "{}/weights/"
 
 
 def frames_digest(frames: Sequence[Frame]) -> str:
@@ -38,11 +38,15 @@ def frames_digest(frames: Sequence[Frame]) -> str:
 
 @dataclass(frozen=True)
 class Finished:
-    """A segment as it was coded, the lambda it ended with, and the steps that were made for it."""
+    """A segment as it was coded, the lambda it ended with, and the steps that were made for it.
+
+    `weights` are those of the trained model if later segments may start from them, else empty.
+    """
 
     coded: Coded
     rd_lambda: float
     steps: int
+    weights: Mapping[str, Tensor]
 
 
 class Checkpoint:
@@ -113,7 +117,8 @@ class Checkpoint:
             coded = self._read(index, about["errors"])
         except BitstreamError as error:
             raise InputError(f"{self.path}: damaged ({error}); remove it to begin anew") from error
-        return Finished(coded, about["rd_lambda"], about["steps"])
+        weights = of_prefix(self._tensors, _WEIGHTS.format(index))
+        return Finished(coded, about["rd_lambda"], about["steps"], weights)
 
     def training(self, digest: str) -> Snapshot | None:
         """The snapshot of the segment at which training was interrupted, if it has this digest."""
@@ -134,6 +139,8 @@ class Checkpoint:
         }
         for name, data in payloads.items():
             self._tensors[f"{index}/{name}"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        prefix = _WEIGHTS.format(index)
+        self._tensors |= {prefix + name: tensor for name, tensor in finished.weights.items()}
         self._segments.append(
             {
                 "digest": digest,

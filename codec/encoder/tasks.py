@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,12 +62,17 @@ def make_task(
     seed: int,
     device: torch.device,
     threads: int,
+    known: Collection[Architecture] = (),
 ) -> Task:
-    """What is fitted to the frames of a segment, with networks as a plan of the preset says."""
+    """What is fitted to the frames of a segment, with networks as a plan of the preset says.
+
+    If the plan leaves a choice, it is made among those that are `known`, where there are any.
+    """
     size = {"height": info.height, "width": info.width}
     archs = build_architectures(
         plan, num_channels=info.format.num_planes, num_frames=len(frames), **size
     )
+    archs = [arch for arch in archs if arch in known] or archs
     task = Task(
         frames=frames,
         format=info.format,

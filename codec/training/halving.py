@@ -22,8 +22,9 @@ HALF_STEPS, FEWEST_PIXELS = 25, 60_000
 
 
 def is_worth_halving(task: Task) -> bool:
-    """Whether this is a large picture whose network can do without level 0."""
-    return len(task.frames) == 1 and task.num_pixels >= FEWEST_PIXELS and can_halve(task.arch)
+    """Whether this is a large picture whose network starts at random and can do without level 0."""
+    is_large_picture = len(task.frames) == 1 and task.num_pixels >= FEWEST_PIXELS
+    return is_large_picture and not task.networks and can_halve(task.arch)
 
 
 def half_size(task: Task) -> Task:

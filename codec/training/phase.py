@@ -142,18 +142,18 @@ class MainPhase:
         self.trainer.last, self.best.cost = Cost(*numbers[2:5]), Cost(*numbers[5:8])
         self.trainer.step += self.index
         self.trainer.generator.set_state(snapshot["generator"])
-        self.state.model.load_state_dict(_part(snapshot, "model/"))
-        self.best.weights = _part(snapshot, "best_model/")
-        self.best.latents = list(_part(snapshot, "best_latent/").values())
+        self.state.model.load_state_dict(of_prefix(snapshot, "model/"))
+        self.best.weights = of_prefix(snapshot, "best_model/")
+        self.best.latents = list(of_prefix(snapshot, "best_latent/").values())
         with torch.no_grad():
             for parameter, value in zip(
-                self.parameters, _part(snapshot, "latent/").values(), strict=True
+                self.parameters, of_prefix(snapshot, "latent/").values(), strict=True
             ):
                 parameter.copy_(value)
-        self.optimizers.load(_part(snapshot, "optimizer/"))
+        self.optimizers.load(of_prefix(snapshot, "optimizer/"))
 
 
-def _part(snapshot: Snapshot, prefix: str) -> Snapshot:
+def of_prefix(snapshot: Snapshot, prefix: str) -> Snapshot:
     """What has a prefix, by the rest of its name; numbered names in the order of their numbers."""
     names = [name for name in snapshot if name.startswith(prefix)]
     rests = [name.removeprefix(prefix) for name in names]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -61,6 +61,8 @@ class Task:
     recipe: Recipe
     seed: int
     device: torch.device
+    # What networks start from, of a model with the same architecture; random where there is none.
+    networks: Mapping[str, Tensor] = field(default_factory=dict)
     noise: Tensor | None = None  # planes of common randomness, (T, C, H, W)
     motion: Sequence[Tensor] = ()  # what motion grids start from, (T, h, w) each in coding order
     # The level of the motion grids that each frame uses; those of other levels stay zero.

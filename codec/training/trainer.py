@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -115,9 +115,9 @@ class Trainer:
         return sorted(seconds[2:])[count // 2]
 
     def new_candidate(self, number: int) -> Trained:
-        """A model with random networks, zero latents, and the motion that was found beforehand.
+        """A model with zero latents, and the motion and the networks that the task starts from.
 
-        `number` makes the seeds differ.
+        If there are none, networks are random; `number` makes their seeds differ.
         """
         task = self.task
         torch.manual_seed(task.seed * 1000 + number)
@@ -130,6 +130,7 @@ class Trainer:
             prediction=task.prediction,
             segment_frames=task.segment_frames,
         ).to(task.device)
+        _start_networks(model, task.networks)
         latents = model.zero_latents(task.device)
         # Motion grids come first in coding order.
         for latent, start in zip(latents, task.motion, strict=False):
@@ -286,6 +287,13 @@ def _used_slices(task: Task) -> dict[int, Tensor]:
         if not all(own):
             used[index] = torch.tensor(own, device=task.device)[:, None, None]
     return used
+
+
+def _start_networks(model: nn.Module, networks: Mapping[str, Tensor]) -> None:
+    """Give a model tensors of another; those that depend on the number of frames may not fit."""
+    own = model.state_dict()
+    fitting = {name: x for name, x in networks.items() if x.shape == own[name].shape}
+    model.load_state_dict(own | fitting)
 
 
 def _load(main: MainPhase, snapshot: Snapshot) -> None:
