@@ -241,8 +241,7 @@ class _Encode:
         else:
             tools = Tools(finish, code, self._measure)
             coded, rd_lambda = search(trainer, trained, window, steps=steps, tools=tools)
-        is_start = is_worth_starting_from_trained(steps) and not self.clip.info.is_still
-        weights = trained.model.state_dict() if is_start else {}
+        weights = trained.model.state_dict() if is_worth_starting_from_trained(steps) else {}
         return Finished(coded, rd_lambda, trainer.step, weights)
 
     def _task(self, frames: list[Frame]) -> Task:

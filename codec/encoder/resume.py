@@ -96,11 +96,8 @@ class Checkpoint:
         self.steps, self.choice = about["steps"], about["choice"]
         self._segments = about["segments"]
         self._training_digest = about["training"]
-        for name, tensor in tensors.items():
-            if name.startswith(_TRAINING):
-                self._training[name.removeprefix(_TRAINING)] = tensor
-            else:
-                self._tensors[name] = tensor
+        self._training = of_prefix(tensors, _TRAINING)
+        self._tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_TRAINING)}
 
     def finished(self, index: int, digest: str) -> Finished | None:
         """Segment number `index`, of frames with this digest, if it was finished.
