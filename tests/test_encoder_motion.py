@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupts import Stop, stop_at
 from moving_clips import pan
 
 import codec.encoder.encode
@@ -44,10 +45,6 @@ synthesis = ["8-1-linear-relu", "X+2-1-linear-none", "X-3-difference-none"]
 candidates = 1
 """
 STILL_PRESET = PRESET.replace('motion = ["3"]\n', "").replace("X+2", "X")
-
-
-class Stop(KeyboardInterrupt):
-    """The user has had enough."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -146,13 +143,9 @@ def test_threads_change_nothing(encoded, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("a_snapshot_every_step")
 @pytest.mark.parametrize("stop", [("train", 10), ("train", 25), ("freeze", 60)])
 def test_a_resumed_clip_is_the_one_that_was_not_interrupted(encoded, stop, tmp_path: Path) -> None:
-    def on_progress(progress: Progress) -> None:
-        if (progress.stage, progress.step) == stop:
-            raise Stop
-
     call = {"checkpoint": tmp_path / "x.checkpoint"}
     with pytest.raises(Stop):
-        encode(moving(), tmp_path, call={**call, "on_progress": on_progress})
+        encode(moving(), tmp_path, call={**call, "on_progress": stop_at(*stop)})
     heard: list[Progress] = []
     again = {**call, "resume": True, "on_progress": heard.append}
     report, data = encode(moving(), tmp_path, call=again)

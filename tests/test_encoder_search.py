@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from interrupts import Stop, stop_at
 from small_pictures import clip
 from test_encoder import OPTIONS, SAMPLES, photo
 
@@ -39,10 +40,6 @@ from codec.training.control import Goal, moved, steer
 from codec.training.states import Cost, Trained
 
 YUV = PixelFormat("yuv420", 8)
-
-
-class Stop(KeyboardInterrupt):
-    """The user has had enough."""
 
 
 def encode(source: Clip, **changes) -> tuple[EncodeReport, bytes]:
@@ -78,14 +75,6 @@ def two_frames_a_segment(monkeypatch):
 @pytest.fixture
 def a_snapshot_every_step(monkeypatch):
     monkeypatch.setattr(phase, "SNAPSHOT_EVERY_S", -1.0)
-
-
-def stop_at(stage: str, step: int):
-    def on_progress(progress: Progress) -> None:
-        if progress.stage == stage and progress.step == step:
-            raise Stop
-
-    return on_progress
 
 
 @pytest.mark.parametrize("step", [12, 21, 30])

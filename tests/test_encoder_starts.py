@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from fitted_models import IMAGE
+from interrupts import Stop, stop_at
 from small_pictures import clip
 
 import codec.encoder.encode
@@ -23,7 +24,7 @@ from codec.encoder import encode_clip
 from codec.encoder.starts import LEARNING_SHARE, start_from
 from codec.encoder.tasks import make_task
 from codec.media.frames import Clip, PixelFormat
-from codec.options import EncodeOptions, Progress
+from codec.options import EncodeOptions
 from codec.training import halving, phase
 from codec.training.states import Task
 from codec.training.trainer import Trainer
@@ -31,10 +32,6 @@ from codec.training.trainer import Trainer
 torch.set_num_threads(1)
 YUV = PixelFormat("yuv420", 8)
 OPTIONS = EncodeOptions(preset="instant", rd_lambda=2e-3, seed=3, steps=30, threads=1, device="cpu")
-
-
-class Stop(KeyboardInterrupt):
-    """The user has had enough."""
 
 
 @pytest.fixture(autouse=True)
@@ -90,12 +87,8 @@ def test_a_resumed_segment_starts_where_it_would_have(
     monkeypatch.setattr(phase, "SNAPSHOT_EVERY_S", -1.0)
     whole, path = encode(nine_frames()), tmp_path / "x.checkpoint"
 
-    def stop(progress: Progress) -> None:
-        if progress.stage == "train" and progress.step == 75:
-            raise Stop
-
     with pytest.raises(Stop):
-        encode(nine_frames(), {"checkpoint": path, "on_progress": stop})
+        encode(nine_frames(), {"checkpoint": path, "on_progress": stop_at("train", 75)})
     del tasks[:]
     assert encode(nine_frames(), {"checkpoint": path, "resume": True}) == whole
     assert [bool(task.networks) for task in tasks] == [True]
