@@ -100,7 +100,9 @@ def uncut_gradients(case: cases.Case, backend: Backend, step: steps.SplitStep) -
     trainer = Trainer(task, lambda *news: None, backend=backend)
     model = trainer.new_candidate(0).model
     parameters = [copy.deepcopy(parameter) for parameter in step.parameters]
-    trainer.loss(model, parameters, task.recipe.temperature[0], task.recipe.noise[0]).backward()
+    trainer.loss(
+        model, parameters, task.recipe.temperature[0], task.recipe.noise[0], step=0
+    ).backward()
     return [p.grad for p in (*parameters, *model.trained_parameters())]
 
 

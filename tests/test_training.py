@@ -18,6 +18,7 @@ from codec.arch.presets import Recipe
 from codec.layers.error import box_mean, squared_error
 from codec.media.frames import Frame, PixelFormat
 from codec.media.metrics import frame_mse
+from codec.training.backend import FUSED
 from codec.training.loss import error_planes
 from codec.training.schedule import cosine, linear, plan_steps, warmup_noise
 from codec.training.states import Cost, Task, Trained
@@ -163,6 +164,21 @@ def test_training_is_repeatable_and_the_seed_matters(make_task):
     other = Trainer(replace(make_task(), seed=2), ignore).run(45)
     assert any(not torch.equal(a, b) for a, b in zip(first.latents, other.latents, strict=True))
     assert other.cost != first.cost
+
+
+def test_noise_differs_from_pair_to_pair_and_within_pairs_by_its_sign():
+    drawn = []
+
+    def listen(parameters, *, noise_std, seed, **settings):
+        drawn.append((noise_std, seed))
+        return FUSED.noisy_rounding(parameters, noise_std=noise_std, seed=seed, **settings)
+
+    backend = replace(FUSED, noisy_rounding=listen)
+    Trainer(task(recipe=Recipe(candidates=1)), ignore, backend=backend).run(42)
+    assert len(drawn) == 40  # the rest has rounded latents
+    pairs = list(zip(drawn[0::2], drawn[1::2], strict=True))
+    assert all(std > 0 > other and seed == same for (std, seed), (other, same) in pairs)
+    assert len({seed for (_, seed), _ in pairs}) == len(pairs)
 
 
 def test_candidates_of_every_seed_start_differently():

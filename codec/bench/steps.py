@@ -69,7 +69,7 @@ class SplitStep:
     def __init__(self, task: Task, backend: Backend, *, threads: int) -> None:
         trainer = Trainer(task, lambda step, total, cost: None, backend=backend)
         self.task, self.backend, self.threads = task, backend, threads
-        self.planes, self.generator = trainer.planes, trainer.generator
+        self.planes = trainer.planes
         self.model = trainer.new_candidate(0).model
         generator = torch.Generator().manual_seed(task.seed)
         self.parameters = [
@@ -79,7 +79,7 @@ class SplitStep:
         self.optimizers = Optimizers(
             self.model.trained_parameters(),
             self.parameters,
-            latent_adam=backend.latent_adam,
+            latent_optimizer=backend.latent_optimizer,
             latent_betas=task.recipe.latent_betas,
             precondition_every=PRECONDITION_EVERY,
         )
@@ -109,7 +109,7 @@ class SplitStep:
             gain=recipe.gain,
             noise_std=recipe.noise[0],
             temperature=recipe.temperature[0],
-            generator=self.generator,
+            seed=task.seed,
         )
         cut = [latent.detach().requires_grad_() for latent in latents]
         watch.lap("rounding")

@@ -16,10 +16,14 @@ from codec.layers.kernels import error as fused_error
 from codec.layers.kernels import latents as fused_latents
 from codec.model.fused import FusedSegmentModel
 from codec.model.segment import SegmentModel
+from codec.training.qhadam import QHAdam
 
 
 class NoisyRounding(Protocol):
-    """Latents in bins from parameters: softly rounded, with noise that the generator makes."""
+    """Latents in bins from parameters: softly rounded, with noise that the seed tells.
+
+    A negative `noise_std` is the noise of the positive one with the other sign.
+    """
 
     def __call__(
         self,
@@ -28,16 +32,21 @@ class NoisyRounding(Protocol):
         gain: float,
         noise_std: float,
         temperature: float,
-        generator: torch.Generator,
+        seed: int,
     ) -> list[Tensor]: ...
 
 
-class LatentAdam(Protocol):
-    """Makes the optimizer of latents, with the interface of torch.optim.Adam."""
+class LatentOptimizer(Protocol):
+    """Makes the optimizer of latents, with the interface of `QHAdam`."""
 
     def __call__(
-        self, parameters: Sequence[Tensor], *, betas: tuple[float, float], eps: float
-    ) -> torch.optim.Optimizer | fused_latents.FusedAdam: ...
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        betas: tuple[float, float],
+        momentum_share: float,
+        eps: float,
+    ) -> QHAdam | fused_latents.FusedQHAdam: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Backend:
     segment_model: type[SegmentModel]
     squared_error: Callable[[Tensor, Sequence[ErrorPlane]], Tensor]
     noisy_rounding: NoisyRounding
-    latent_adam: LatentAdam
+    latent_optimizer: LatentOptimizer
     use_threads: Callable[[int], None]
 
 
@@ -61,8 +70,9 @@ def _plain_rounding(
     gain: float,
     noise_std: float,
     temperature: float,
-    generator: torch.Generator,
+    seed: int,
 ) -> list[Tensor]:
+    generator = torch.Generator(parameters[0].device).manual_seed(seed)
     return [
         quantizers.noisy_softround(
             p * gain,
@@ -79,9 +89,8 @@ def _fused_rounding(
     gain: float,
     noise_std: float,
     temperature: float,
-    generator: torch.Generator,
+    seed: int,
 ) -> list[Tensor]:
-    seed = int(torch.randint(1 << 32, (), generator=generator))
     return fused_latents.noisy_softround(
         parameters, gain=gain, noise_std=noise_std, temperature=temperature, seed=seed
     )
@@ -98,7 +107,7 @@ PLAIN = Backend(
     SegmentModel,
     error.squared_error,
     _plain_rounding,
-    torch.optim.Adam,
+    QHAdam,
     torch.set_num_threads,
 )
 FUSED = Backend(
@@ -106,7 +115,7 @@ FUSED = Backend(
     FusedSegmentModel,
     fused_error.squared_error,
     _fused_rounding,
-    fused_latents.FusedAdam,
+    fused_latents.FusedQHAdam,
     _fused_threads,
 )
 

@@ -1,19 +1,21 @@
-"""The optimizers: SOAP for the networks, Adam for the latents."""
+"""The optimizers: SOAP for the networks, quasi-hyperbolic Adam for the latents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from codec.layers.kernels.latents import FusedAdam
-from codec.training.backend import LatentAdam
+from codec.layers.kernels.latents import FusedQHAdam
+from codec.training.backend import LatentOptimizer
+from codec.training.qhadam import QHAdam
 from codec.training.soap import Soap
 
 GRADIENT_CLIP = 0.1
 # Gradients of a mean error shrink with the number of pixels; Adam's usual 1e-8 would damp them.
 LATENT_EPS = 1e-15
+# The rest of a step follows the gradient of the moment (docs/experiments.md).
+LATENT_MOMENTUM_SHARE = 0.9
 
 
 class Optimizers:
@@ -24,7 +26,7 @@ class Optimizers:
         networks: Sequence[nn.Parameter],
         latents: Sequence[Tensor],
         *,
-        latent_adam: LatentAdam,
+        latent_optimizer: LatentOptimizer,
         latent_betas: tuple[float, float],
         precondition_every: int,
     ) -> None:
@@ -35,9 +37,11 @@ class Optimizers:
             weight_decay=1e-2,
             precondition_every=precondition_every,
         )
-        self.latent_optimizer = (
-            latent_adam(latents, betas=latent_betas, eps=LATENT_EPS) if latents else None
-        )
+        self.latent_optimizer = None
+        if latents:
+            self.latent_optimizer = latent_optimizer(
+                latents, betas=latent_betas, momentum_share=LATENT_MOMENTUM_SHARE, eps=LATENT_EPS
+            )
 
     def step(self, loss: Tensor, *, network_lr: float, latent_lr: float) -> None:
         """Backward pass of `loss` and one update with these learning rates."""
@@ -88,15 +92,15 @@ class Optimizers:
             _load_into(self.latent_optimizer, parts["latents"])
 
 
-def _state_of(optimizer: torch.optim.Optimizer | FusedAdam) -> dict[str, Tensor]:
-    if isinstance(optimizer, FusedAdam):
+def _state_of(optimizer: QHAdam | FusedQHAdam) -> dict[str, Tensor]:
+    if isinstance(optimizer, FusedQHAdam):
         return optimizer.state()
     entries = optimizer.state_dict()["state"]
     return {f"{i}/{key}": t for i, entry in entries.items() for key, t in entry.items()}
 
 
-def _load_into(optimizer: torch.optim.Optimizer | FusedAdam, state: dict[str, Tensor]) -> None:
-    if isinstance(optimizer, FusedAdam):
+def _load_into(optimizer: QHAdam | FusedQHAdam, state: dict[str, Tensor]) -> None:
+    if isinstance(optimizer, FusedQHAdam):
         optimizer.load(state)
         return
     entries: dict[int, dict[str, Tensor]] = {}

@@ -92,6 +92,7 @@ class MainPhase:
             self.parameters,
             linear(recipe.temperature, progress),
             linear(recipe.noise, progress),
+            step=self.index,
         )
         self.optimizers.step(
             loss,

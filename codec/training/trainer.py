@@ -21,6 +21,7 @@ from codec.training.states import Best, Cost, Task, Trained
 
 WARMUP_TEMPERATURE = 0.35
 WARMUP_BETAS = (0.725, 0.97)
+SEED_STRIDE = 0x9E3779B1  # between the noise of seeds: far from that of other steps
 STAGE = "stage"  # in snapshots taken before all of a segment is trained: which stage
 
 OnStep = Callable[[int, int, Cost], None]
@@ -103,15 +104,14 @@ class Trainer:
         optimizers = self.optimizers(
             state, parameters, self.task.recipe.latent_betas, precondition_every=10
         )
-        drawn = self.generator.get_state()
-        for _ in range(count + 2):
+        schedule = (WARMUP_TEMPERATURE, self.task.recipe.noise[0])
+        for step in range(count + 2):
             started = time.monotonic()
-            loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, self.task.recipe.noise[0])
+            loss = self.loss(state.model, parameters, *schedule, step=step)
             optimizers.step(loss, network_lr=0.0, latent_lr=0.0)
             if self.task.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.monotonic() - started)
-        self.generator.set_state(drawn)
         return sorted(seconds[2:])[count // 2]
 
     def new_candidate(self, number: int) -> Trained:
@@ -196,8 +196,8 @@ class Trainer:
         recipe, noise = self.task.recipe, warmup_noise(self.rd_lambda)
         parameters = self.parameters_of(state)
         optimizers = self.optimizers(state, parameters, WARMUP_BETAS, precondition_every=1)
-        for _ in range(steps):
-            loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, noise)
+        for step in range(steps):
+            loss = self.loss(state.model, parameters, WARMUP_TEMPERATURE, noise, step=step)
             lrs = {"network_lr": recipe.network_lr, "latent_lr": recipe.latent_lr}
             optimizers.step(loss, **lrs)
             self.tick()
@@ -233,7 +233,7 @@ class Trainer:
         return Optimizers(
             state.model.trained_parameters(),
             latents,
-            latent_adam=self.backend.latent_adam,
+            latent_optimizer=self.backend.latent_optimizer,
             latent_betas=betas,
             precondition_every=precondition_every,
         )
@@ -247,15 +247,26 @@ class Trainer:
         return [p.detach() * self.task.recipe.gain for p in parameters]
 
     def loss(
-        self, model: nn.Module, parameters: Sequence[Tensor], temperature: float, noise: float
+        self,
+        model: nn.Module,
+        parameters: Sequence[Tensor],
+        temperature: float,
+        noise_std: float,
+        *,
+        step: int,
     ) -> Tensor:
-        """J with noisy, softly rounded latents."""
+        """J with softly rounded latents and the noise of step number `step` of a phase.
+
+        Steps come in pairs whose noise differs by its sign alone: what it does to gradients is
+        nearly linear, so the mean over a pair, and with it the momentum, hardly sees it.
+        """
+        pair = step // 2
         latents = self.backend.noisy_rounding(
             parameters,
             gain=self.task.recipe.gain,
-            noise_std=noise,
+            noise_std=-noise_std if step % 2 else noise_std,
             temperature=temperature,
-            generator=self.generator,
+            seed=(self.task.seed * SEED_STRIDE + pair) % (1 << 32),
         )
         for index, used in self.used.items():
             latents[index] = latents[index] * used

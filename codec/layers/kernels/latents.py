@@ -110,24 +110,32 @@ class _NoisySoftround(torch.autograd.Function):
 
 
 @njit_float
-def _adam_chunk(values, gradient, mean, square, betas, rate, correction, eps):
-    """One step of Adam (Kingma and Ba 2015) in place; rate and correction hold the bias terms."""
-    first, second = betas
+def _adam_chunk(values, gradient, mean, square, betas, rates, correction, eps):
+    """One step in place; rates (of momentum and gradient) and correction hold the bias terms."""
+    (first, second), (rate, own_rate) = betas, rates
     for j in range(values.size):
         g = gradient[j]
         m = first * mean[j] + (_ONE - first) * g
         v = second * square[j] + (_ONE - second) * g * g
         mean[j] = m
         square[j] = v
-        values[j] -= rate * m / (np.sqrt(v) * correction + eps)
+        values[j] -= (rate * m + own_rate * g) / (np.sqrt(v) * correction + eps)
 
 
-class FusedAdam:
-    """Adam on latents, with the interface and the results of `torch.optim.Adam` for them."""
+class FusedQHAdam:
+    """Quasi-hyperbolic Adam on latents, with the interface and the results of `training.QHAdam`."""
 
-    def __init__(self, parameters: Sequence[Tensor], *, betas: tuple[float, float], eps: float):
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        betas: tuple[float, float],
+        momentum_share: float,
+        eps: float,
+    ) -> None:
         self.param_groups = [{"params": list(parameters), "lr": 0.0}]
-        self.betas, self.eps, self.steps = betas, eps, 0
+        self.betas, self.momentum_share = betas, momentum_share
+        self.eps, self.steps = eps, 0
         self.moments = [
             tuple(np.zeros(p.numel(), np.float32) for _ in range(2)) for p in parameters
         ]
@@ -140,9 +148,10 @@ class FusedAdam:
     def step(self) -> None:
         """Change every parameter that has a gradient."""
         self.steps += 1
-        group = self.param_groups[0]
+        group, share = self.param_groups[0], self.momentum_share
         first, second = self.betas
-        rate = np.float32(group["lr"] / (1 - first**self.steps))
+        rate = share * group["lr"] / (1 - first**self.steps)
+        rates = (np.float32(rate), np.float32((1 - share) * group["lr"]))
         correction = np.float32(1 / math.sqrt(1 - second**self.steps))
         betas, eps = (np.float32(first), np.float32(second)), np.float32(self.eps)
         values = [p.detach().numpy().ravel() for p in group["params"]]
@@ -152,7 +161,7 @@ class FusedAdam:
             k, part = place
             mean, square = self.moments[k]
             own = (values[k][part], backs[k][part], mean[part], square[part])
-            _adam_chunk(*own, betas, rate, correction, eps)
+            _adam_chunk(*own, betas, rates, correction, eps)
 
         run_parallel(job, _chunks(values), threads=_threads(values))
 
