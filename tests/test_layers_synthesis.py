@@ -96,6 +96,17 @@ def test_initial_values():
     assert not torch.equal(wide.weight, before)
 
 
+def test_units_of_a_pointwise_first_layer_start_with_one_weight_for_all_inputs():
+    texts = ["64-1-linear-relu", "2-1-linear-none"]
+    torch.manual_seed(0)
+    weight = Synthesis(10, texts).main_branch[0].weight
+    assert torch.equal(weight, weight[:, :1].expand_as(weight))
+    assert 0.08 < weight.abs().max().item() <= 0.1
+    assert weight.min().item() < -0.05
+    with_noise = Synthesis(10, texts, flag_common_randomness=True).main_branch[0].weight
+    assert with_noise.abs().max().item() <= 1 / (64**2 * 10**0.5)
+
+
 def test_residual_layer_starts_as_identity():
     layer, x = SynthesisConv2d(3, 3, 3, kind="residual"), torch.randn(1, 3, 4, 4)
     assert torch.equal(layer(x), x)

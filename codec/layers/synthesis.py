@@ -15,6 +15,7 @@ from codec.errors import UsageError
 
 SYNTHESIS_KINDS = ("linear", "residual")
 PARAMETERS = ("weight", "bias")
+HIDDEN_BOUND = 0.1
 
 
 class SynthesisConv2d(nn.Module):
@@ -136,7 +137,8 @@ class Synthesis(nn.Module):
     """Trunk of layers plus a parallel linear stabiliser: y = trunk(x) + stabiliser(x).
 
     Each trunk layer is a SynthesisConv2d and its non-linearity, which comes after the residual
-    sum. The stabiliser is one 1x1 layer from inputs to outputs.
+    sum. The stabiliser is one 1x1 layer from inputs to outputs. Where the first layer is 1x1 with a
+    ReLU and there is no noise, each of its units starts with one weight for all inputs.
 
     Args:
         input_ft: input channels, the common-randomness half included.
@@ -183,6 +185,21 @@ class Synthesis(nn.Module):
         )
         self.is_balanced = is_balanced
         self.main_branch = nn.Sequential(*_trunk(input_ft, parsed, is_balanced))
+        first = self.main_branch[0]
+        is_pointwise = first.kind == "linear" and first.kernel_size == 1
+        if is_pointwise and parsed[0].relu and not flag_common_randomness:
+            self._start_alike()
+
+    @torch.no_grad()
+    def _start_alike(self) -> None:
+        """Give each unit of the first layer one weight for all inputs, from U(-0.1, 0.1).
+
+        Inputs that the units hardly see at first are left behind: nothing asks for latents there,
+        and zeros ask for no weights (docs/experiments.md, "grids that were left behind").
+        """
+        weight = self.main_branch[0].weight
+        each = torch.empty(len(weight), 1, 1, 1).uniform_(-HIDDEN_BOUND, HIDDEN_BOUND)
+        weight.copy_(each.expand_as(weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, input_ft, H, W) to (B, output_ft, H, W).
