@@ -56,7 +56,7 @@ def revive(model: SegmentModel, latents: Sequence[Tensor], generator: torch.Gene
     dead, num_alive = is_dead.nonzero().flatten(), int((~is_dead).sum())
     if not len(dead) or not num_alive:
         return 0
-    strength = second.weight.flatten(1).abs().sum(dim=0) * units.std(dim=1)
+    strength = second.weight.flatten(1).abs().sum(dim=0) * units.std(dim=1, correction=0)
     strongest = strength.masked_fill(is_dead, -1.0).argsort(descending=True)
     twins = strongest[torch.arange(len(dead), device=dead.device) % num_alive]
     drawn = torch.randint(pixels.shape[1], dead.shape, generator=generator, device=generator.device)
