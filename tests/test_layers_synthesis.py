@@ -107,6 +107,11 @@ def test_units_of_a_pointwise_first_layer_start_with_one_weight_for_all_inputs()
     assert with_noise.abs().max().item() <= 1 / (64**2 * 10**0.5)
 
 
+def test_a_difference_layer_may_be_the_first():
+    synthesis, x = Synthesis(3, ["3-3-difference-none"]), torch.randn(1, 3, 4, 4)
+    assert torch.equal(synthesis(x), x + synthesis.stabiliser_branch(x))
+
+
 def test_residual_layer_starts_as_identity():
     layer, x = SynthesisConv2d(3, 3, 3, kind="residual"), torch.randn(1, 3, 4, 4)
     assert torch.equal(layer(x), x)

@@ -103,6 +103,7 @@ OTHERS = [
     ("6-1-linear-none", "X-1-linear-none"),
     ("6-3-linear-relu", "X-1-linear-none"),
     ("6-1-linear-relu", "6-1-residual-none", "X-1-linear-none"),
+    ("6-1-linear-relu", "6-3-difference-none", "X-1-linear-none"),
 ]
 
 

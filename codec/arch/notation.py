@@ -53,6 +53,11 @@ class Layer:
     groups: int = 1
 
     @property
+    def makes_units(self) -> bool:
+        """Whether its outputs are hidden units: it is linear, of single pixels, with a ReLU."""
+        return self.kind == "linear" and self.kernel_space == 1 and self.relu
+
+    @property
     def is_temporal(self) -> bool:
         """Whether the layer works on the stack of frames."""
         return self.kind in TEMPORAL_KINDS

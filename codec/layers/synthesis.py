@@ -185,14 +185,12 @@ class Synthesis(nn.Module):
         )
         self.is_balanced = is_balanced
         self.main_branch = nn.Sequential(*_trunk(input_ft, parsed, is_balanced))
-        first = self.main_branch[0]
-        is_pointwise = first.kind == "linear" and first.kernel_size == 1
-        if is_pointwise and parsed[0].relu and not flag_common_randomness:
+        if parsed[0].makes_units and not flag_common_randomness:
             self._start_alike()
 
     @torch.no_grad()
     def _start_alike(self) -> None:
-        """Give each unit of the first layer one weight for all inputs, from U(-0.1, 0.1).
+        """Give each unit of the first layer one weight for all inputs, of at most HIDDEN_BOUND.
 
         Inputs that the units hardly see at first are left behind: nothing asks for latents there,
         and zeros ask for no weights (docs/experiments.md, "grids that were left behind").

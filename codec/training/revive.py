@@ -68,10 +68,7 @@ def revive(model: SegmentModel, latents: Sequence[Tensor], generator: torch.Gene
 
 def _hidden_layer(model: SegmentModel) -> tuple[nn.Module, nn.Module] | None:
     """The first layer of the trunk and the one behind it, if units of the first can be replaced."""
-    layers, arch = model.picture.synthesis.main_branch[::2], model.arch
-    if len(layers) < 2 or arch.common_randomness:
+    branch, (first, *behind) = model.picture.synthesis.main_branch, model.arch.synthesis
+    if model.arch.common_randomness or not first.makes_units:
         return None
-    first, second = layers[:2]
-    fits = first.kernel_size == 1 and arch.synthesis[0].relu
-    is_linear = first.kind == second.kind == "linear"
-    return (first, second) if fits and is_linear else None
+    return (branch[0], branch[2]) if behind and behind[0].kind == "linear" else None
