@@ -13,7 +13,6 @@ from codec.bench.cases import Case, Subject
 from codec.bench.tasks import prepare_process, whole_task
 from codec.bench.timing import Laps, Stopwatch, Times, run_rounds, summary
 from codec.training.backend import FUSED, PLAIN, Backend
-from codec.training.optimizers import Optimizers
 from codec.training.states import Task
 from codec.training.trainer import Trainer
 
@@ -69,18 +68,17 @@ class SplitStep:
     def __init__(self, task: Task, backend: Backend, *, threads: int) -> None:
         trainer = Trainer(task, lambda step, total, cost: None, backend=backend)
         self.task, self.backend, self.threads = task, backend, threads
-        self.planes = trainer.planes
-        self.model = trainer.new_candidate(0).model
+        self.trainer, state = trainer, trainer.new_candidate(0)
+        self.model = state.model
         generator = torch.Generator().manual_seed(task.seed)
         self.parameters = [
             nn.Parameter(torch.randn(shape, generator=generator) * LATENT_STD / task.recipe.gain)
             for shape in self.model.shapes
         ]
-        self.optimizers = Optimizers(
-            self.model.trained_parameters(),
+        self.optimizers = trainer.optimizers(
+            state,
             self.parameters,
-            latent_optimizer=backend.latent_optimizer,
-            latent_betas=task.recipe.latent_betas,
+            task.recipe.latent_betas,
             precondition_every=PRECONDITION_EVERY,
         )
 
@@ -103,20 +101,16 @@ class SplitStep:
         return laps
 
     def _gradients(self, watch: Stopwatch) -> None:
-        task, recipe, backend = self.task, self.task.recipe, self.backend
-        latents = backend.noisy_rounding(
-            self.parameters,
-            gain=recipe.gain,
-            noise_std=recipe.noise[0],
-            temperature=recipe.temperature[0],
-            seed=task.seed,
+        task, recipe = self.task, self.task.recipe
+        latents = self.trainer.noisy_latents(
+            self.parameters, recipe.temperature[0], recipe.noise[0], step=0
         )
         cut = [latent.detach().requires_grad_() for latent in latents]
         watch.lap("rounding")
         channels = self.model.picture(cut, task.noise)
         cut_channels = channels.detach().requires_grad_()
         watch.lap("picture")
-        backend.squared_error(cut_channels, self.planes).backward()
+        self.backend.squared_error(cut_channels, self.trainer.planes).backward()
         watch.lap("error")
         channels.backward(cut_channels.grad)
         watch.lap("picture")

@@ -255,7 +255,14 @@ class Trainer:
         *,
         step: int,
     ) -> Tensor:
-        """J with softly rounded latents and the noise of step number `step` of a phase.
+        """J with the noisy latents of step number `step` of a phase."""
+        latents = self.noisy_latents(parameters, temperature, noise_std, step=step)
+        return self._rounded_loss(model, latents)
+
+    def noisy_latents(
+        self, parameters: Sequence[Tensor], temperature: float, noise_std: float, *, step: int
+    ) -> list[Tensor]:
+        """Softly rounded latents with the noise of step number `step` of a phase.
 
         Steps come in pairs whose noise differs by its sign alone: what it does to gradients is
         nearly linear, so the mean over a pair, and with it the momentum, hardly sees it.
@@ -270,7 +277,7 @@ class Trainer:
         )
         for index, used in self.used.items():
             latents[index] = latents[index] * used
-        return self._rounded_loss(model, latents)
+        return latents
 
     def _rounded_loss(self, model: nn.Module, latents: Sequence[Tensor]) -> Tensor:
         channels, bits = model(latents, self.task.noise)
