@@ -140,7 +140,8 @@ def colour_mse(reference: Frame, test: Frame, fmt: PixelFormat) -> float:
 @pytest.mark.parametrize("name", SOURCES)
 def test_what_is_decoded_is_what_was_reported(name):
     # What six steps make of one pixel is luck; 30 reach a look at the hidden units as well.
-    check(name, **({"steps": 30} if name == "1x1" else {}))
+    steps = 30 if name == "1x1" else OPTIONS.steps
+    check(name, steps=steps)
 
 
 @pytest.mark.parametrize("name", ["photo", "rgba-16", "63x47x5-10"])

@@ -111,7 +111,7 @@ class _NoisySoftround(torch.autograd.Function):
 
 @njit_float
 def _adam_chunk(values, gradient, mean, square, betas, rates, correction, eps):
-    """One step in place; rates (of momentum and gradient) and correction hold the bias terms."""
+    """x -= (rate m + own_rate g) / (sqrt(v) correction + eps) in place, for `FusedQHAdam`."""
     (first, second), (rate, own_rate) = betas, rates
     for j in range(values.size):
         g = gradient[j]
@@ -123,7 +123,11 @@ def _adam_chunk(values, gradient, mean, square, betas, rates, correction, eps):
 
 
 class FusedQHAdam:
-    """Quasi-hyperbolic Adam on latents, with the interface and the results of `training.QHAdam`."""
+    """Quasi-hyperbolic Adam on latents: x -= lr (nu m + (1 - nu) g) / (sqrt(v) + eps).
+
+    m and v are the moments of Adam (Kingma and Ba 2015) without their bias, nu is `momentum_share`.
+    Its plain twin is `codec.training.qhadam.QHAdam`.
+    """
 
     def __init__(
         self,
