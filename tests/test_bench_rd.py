@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -330,6 +331,22 @@ def test_plots_are_pictures(picture: Path, tmp_path: Path, suffix: str) -> None:
             assert min(image.size) > 300
     else:
         assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("highest_bpp", [0.5, 1.5, 4.0])
+def test_rates_in_plots_are_plain_numbers(
+    picture: Path, tmp_path: Path, highest_bpp: float
+) -> None:
+    pytest.importorskip("matplotlib")
+    ours = [point("ours", 0.15, 30), point("ours", highest_bpp, 34)]
+    report = report_of(picture, ours, {"crop": {"theirs": [(0.5, 30.0)]}})
+    path = tmp_path / "rd.svg"
+    plot.write_plot(path, [report])
+    axis = path.read_text().split('id="matplotlib.axis_1"')[1].split('id="matplotlib.axis_2"')[0]
+    # Texts are drawn as paths, and said in comments.
+    numbers = re.findall(r"<!-- (.+) -->", axis)[:-1]
+    wanted = ["0.2", "0.5", "1", "2"]
+    assert numbers == [n for n in wanted if float(n) <= highest_bpp]
 
 
 def test_what_is_not_installed_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,18 @@ def _draw(axes: Axes, file: str, report: RdReport) -> None:
         marker = _MARKERS[number % len(_MARKERS)]
         points = {"linestyle": "", "marker": marker, "markersize": 4, "label": codec}
         axes.plot(np.exp(curve.log_rate), curve.psnr_db, color=style["color"], **points)
-    axes.set_xscale("log")
+    _scale_rates(axes)
     axes.set(title=file, xlabel="bits a pixel", ylabel=f"{report.kind.psnr}, dB")
     axes.grid(visible=True, which="both", linewidth=0.3)
     if axes.lines:
         axes.legend(fontsize="x-small")
+
+
+def _scale_rates(axes: Axes) -> None:
+    """Bits a pixel go by their logarithm, with numbers at 1, 2 and 5 of each decade alone."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
