@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import math
+import weakref
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +28,7 @@ from codec.media.frames import Clip, ClipInfo, Frame, PixelFormat
 from codec.media.sources import open_source
 from codec.options import EncodeOptions, EncodeReport, Progress
 from codec.segments import BASE_BYTES, BYTES_PER_PIXEL
+from codec.training.trainer import Trainer
 
 torch.set_num_threads(1)
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
@@ -243,6 +246,24 @@ def test_segments_are_independent(three_frames_a_segment):
             assert got.pts_ticks == wanted.pts_ticks
             for a, b in zip(got.planes, wanted.planes, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_segments_are_let_go_before_the_next_is_trained(three_frames_a_segment, monkeypatch):
+    trainers, counts = weakref.WeakSet(), []
+
+    class Watched(Trainer):
+        def run(self, *args, **options):
+            trainers.add(self)
+            counts.append(len(trainers))
+            return super().run(*args, **options)
+
+    monkeypatch.setattr(codec.encoder.encode, "Trainer", Watched)
+    gc.disable()
+    try:
+        encode(clip(PixelFormat("yuv420", 8), 13, 18, tuple(range(9))), steps=3)
+    finally:
+        gc.enable()
+    assert counts == [1, 1, 1]
 
 
 def segments_of(data: bytes) -> list[tuple[int, int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from math import ceil
 from pathlib import Path
 from statistics import median_low
 from typing import Any, BinaryIO
@@ -127,7 +127,7 @@ class _Encode:
         self.trained: dict[Architecture, Mapping[str, Tensor]] = {}
         self.writer: StreamWriter | None = None
         # Scene cuts make more of them.
-        self.num_segments = ceil(self._frames_left(0) / self.length)
+        self.num_segments = math.ceil(self._frames_left(0) / self.length)
         if self.target and self.target.kind != "psnr" and not self._num_frames:
             raise UsageError("a target of size needs to know the number of frames; give --limit")
 
@@ -199,11 +199,12 @@ class _Encode:
     def _make(self, frames: list[Frame], first_frame: int, index: int) -> Coded:
         """Code a segment, or take it from the checkpoint."""
         frames_behind = max(0, self._frames_left(first_frame) - len(frames))
-        self.num_segments = index + 1 + ceil(frames_behind / self.length)
+        self.num_segments = index + 1 + math.ceil(frames_behind / self.length)
         digest = frames_digest(frames)
         finished = self.checkpoint.finished(index, digest)
         if finished is None:
             finished = self._fit(frames, digest, first_frame=first_frame, index=index)
+            gc.collect()  # A trainer and its phase hold each other, and with them a segment.
             self.checkpoint.keep_finished(digest, finished)
         self.totals.add(finished)
         if finished.weights:
