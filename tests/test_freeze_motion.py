@@ -83,7 +83,11 @@ def test_still_vectors_bend_nothing_but_their_own_bits(case: Fitted) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_synthesis_curvature_is_that_of_frames_without_references(case: Fitted, seed: int) -> None:
+def test_synthesis_curvature_is_that_of_frames_without_references(
+    case: Fitted, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is a mean over pixels drawn at random; few of them are off by 10 %.
+    monkeypatch.setattr(curvature, "NUM_PIXELS", 16 * curvature.NUM_PIXELS)
     meter, network, features = start(case)
     specs, step = specs_of(case, "synth."), 1e-3
     vector, by_name = direction(specs, seed)
@@ -102,4 +106,4 @@ def test_synthesis_curvature_is_that_of_frames_without_references(case: Fitted, 
         found.append(torch.cat([pictures, trunk[:, channels:]], dim=1).double())
     squares = ((found[0] - found[1]) / step).square().mean((0, 2, 3))
     weights = torch.tensor([*plane_weights(case.target.format), 0.01, 0.01]).double()
-    assert vector @ matrix @ vector == pytest.approx(2 * float(squares @ weights), rel=0.1)
+    assert vector @ matrix @ vector == pytest.approx(2 * float(squares @ weights), rel=0.05)
